@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class CyberRangeConfig(AppConfig):
+    name = "cyber_range"
+    label = "cyber_range"

@@ -1,0 +1,63 @@
+"""What every page shows around its content: who is signed in and the ways that are his."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext_lazy as _
+
+from lms.accounts.models import User
+from lms.accounts.rules import Role, roles_of
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One entry of the left rail or the phone's bottom bar."""
+
+    label: str
+    url: str
+    icon: str
+    active: bool
+    phone: bool = False
+
+
+# (label, url name, icon, roles that see it, shown in the phone's bottom bar)
+EVERYONE = frozenset(Role.values)
+ENTRIES = (
+    (_("学习"), "courses:home", "book", EVERYONE - {Role.OFFICER}, True),
+    (_("考试"), "courses:exams", "pencil", EVERYONE - {Role.OFFICER}, True),
+    (_("演练"), "drills:home", "shield", EVERYONE - {Role.OFFICER}, True),
+    (_("我的证书"), "certification:mine", "certificate", EVERYONE - {Role.OFFICER}, False),
+    (_("企业档案"), "accounts:dossier", "building", {Role.ADMIN}, False),
+    (_("员工"), "accounts:staff", "users", {Role.ADMIN}, False),
+    (_("数字化自评"), "maturity:home", "gauge", {Role.ADMIN}, False),
+    (_("教学"), "courses:teaching", "school", {Role.TRAINER}, False),
+    (_("靶场"), "cyber_range:home", "server", {Role.TRAINER, Role.SECURITY}, False),
+    (_("评价工作台"), "certification:desk", "checklist", {Role.ASSESSOR}, False),
+    (_("人才与演练"), "certification:bureau", "map", {Role.OFFICER}, True),
+    (_("任务"), "jobs:list", "clock", EVERYONE, False),
+    (_("我的"), "accounts:me", "user", EVERYONE, True),
+)
+
+
+def navigation(request: HttpRequest) -> dict[str, object]:
+    """`ways`: the entries this person's roles open, in the order of his work."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {"ways": []}
+    held = {role for _organisation, role in roles_of(user)} or {Role.LEARNER}
+    ways = []
+    for label, name, icon, roles, phone in ENTRIES:
+        if held & set(roles):
+            try:
+                url = reverse(name)
+            except NoReverseMatch:  # an app may be left out of an installation
+                continue
+            ways.append(Way(label, url, icon, request.path.startswith(url), phone))
+    return {"ways": ways}
+
+
+def display_name(user: User) -> str:
+    return user.name or user.username

@@ -1,0 +1,56 @@
+"""The front door and the four error pages. Where a person lands depends on what he came to do."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.csrf import requires_csrf_token
+from django.views.i18n import set_language
+
+from lms.accounts.rules import Role, roles_of
+
+__all__ = ["bad_request", "broken", "home", "no_permission", "not_found", "set_language"]
+
+# First match wins: whoever steers others lands at his desk, everyone else at his own learning.
+DESKS = [
+    (Role.OFFICER, "certification:bureau"),
+    (Role.ASSESSOR, "certification:desk"),
+    (Role.ADMIN, "accounts:dossier"),
+    (Role.TRAINER, "courses:teaching"),
+    (Role.SECURITY, "drills:home"),
+    (Role.LEARNER, "courses:home"),
+]
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    """The signed-in person's desk, or the public front page."""
+    if not request.user.is_authenticated:
+        return render(request, "design/front.html")
+    held = roles_of(request.user)
+    for role, name in DESKS:
+        if any(role == held_role for _, held_role in held):
+            return redirect(name)
+    return redirect("courses:home")
+
+
+@requires_csrf_token
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return render(request, "design/error.html", {"code": 400}, status=400)
+
+
+@requires_csrf_token
+def no_permission(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return render(request, "design/error.html", {"code": 403, "reason": str(exception or "")}, status=403)
+
+
+@requires_csrf_token
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return render(request, "design/error.html", {"code": 404}, status=404)
+
+
+@requires_csrf_token
+def broken(request: HttpRequest) -> HttpResponse:
+    reference = secrets.token_hex(4)
+    return render(request, "design/error.html", {"code": 500, "reference": reference}, status=500)

@@ -1,0 +1,56 @@
+"""What all tests share: who may sign in, and how a missing service is said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from lms.accounts.models import Organisation, User
+from tests.factories.accounts import MembershipFactory, OrganisationFactory, UserFactory
+
+
+@pytest.fixture
+def member(db: None) -> Callable[..., User]:
+    """A signed-up person holding `roles` in `organisation` (a new enterprise when none is given)."""
+
+    def make(*roles: str, organisation: Organisation | None = None, **values: object) -> User:
+        user = UserFactory(**values)
+        place = organisation or OrganisationFactory()
+        for role in roles or ("learner",):
+            MembershipFactory(user=user, organisation=place, role=role)
+        return user
+
+    return make
+
+
+@pytest.fixture
+def signed_in() -> Callable[[User], Client]:
+    """A test client with that person signed in."""
+
+    def make(user: User) -> Client:
+        client = Client()
+        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+        return client
+
+    return make
+
+
+NEEDS = {
+    "docker": "a Docker engine and the range image: start dockerd, then `lianbing range-image build`",
+    "netns": "unprivileged user namespaces (`lianbing doctor` names the setting that forbids them)",
+    "postgres": "PostgreSQL: set TEST_DATABASE_URL=postgres://…",
+    "redis": "Redis: set TEST_REDIS_URL=redis://…",
+    "browser": "Chromium: apt-get install chromium",
+    "tshark": "tshark: apt-get install tshark",
+    "nmap": "nmap: apt-get install nmap",
+}
+
+
+def skip_or_fail(reason: str) -> None:
+    """Where everything must be there (CI) a missing service is a failure; elsewhere a loud skip."""
+    if os.environ.get("LIANBING_ALL_SERVICES"):
+        pytest.fail(f"needs {reason}", pytrace=False)
+    pytest.skip(f"SKIPPED FOR A MISSING SERVICE: needs {reason}")

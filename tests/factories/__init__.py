@@ -1,0 +1,1 @@
+"""Dull objects; a test states everything that matters to it."""
