@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from cyber_range.engine.agents.context import (
     Closable,
@@ -140,8 +141,7 @@ class KernelUdp(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own class is not registered as one
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._on_datagram is not None:

@@ -1,0 +1,132 @@
+"""The operator station: polls every controller, keeps the picture, sends the operator's commands.
+
+Spec: `cycle` (s between polls of one device, 0.5), `jitter` (share of the cycle, 0.1), `devices` [{name, host, port?,
+unit?, blocks: [{table, address, count}], tags: [{name, title, table, address, scale?, unit?}]}], `view_every` (s, 1).
+Emits `view` (the values as the operator sees them, with the age of each device's answer) and `operated`.
+Command `operate` {device, tag, value} writes one tag. `snapshot` is served to the historian on `feed_port` as one JSON
+line per connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from cyber_range.engine.agents.context import NodeContext, Peer, answer
+from cyber_range.engine.agents.modbus_link import ModbusError, ModbusLink
+
+LONGEST_BACKOFF = 5.0  # s between attempts to reach a silent device
+
+
+class Device:
+    """One polled controller and what was last read from it."""
+
+    def __init__(self, node: NodeContext, config: Mapping[str, Any], cycle: float, jitter: float) -> None:
+        self.name = str(config["name"])
+        self._node, self._config, self._cycle, self._jitter = node, config, cycle, jitter
+        self._link: ModbusLink | None = None
+        self.raw: dict[tuple[str, int], int] = {}
+        self.read_at = 0.0  # monotonic; 0: never
+        self.failures = 0
+
+    @property
+    def unit(self) -> int:
+        return int(self._config.get("unit", 1))
+
+    async def link(self) -> ModbusLink:
+        if self._link is None or not self._link.open:
+            host, port = str(self._config["host"]), int(self._config.get("port", 502))
+            self._link = await ModbusLink.connect(self._node.net, host, port)
+        return self._link
+
+    async def poll_for_ever(self) -> None:
+        chance = random.Random(f"{self._node.name}/{self.name}")  # jitter differs per device, repeats per run
+        due = time.monotonic()
+        while True:
+            try:
+                link = await self.link()
+                for block in self._config["blocks"]:
+                    table, first, count = str(block["table"]), int(block["address"]), int(block["count"])
+                    for offset, value in enumerate(await link.read(table, first, count, unit=self.unit)):
+                        self.raw[table, first + offset] = value
+                self.read_at, self.failures = time.monotonic(), 0
+            except (OSError, TimeoutError, ModbusError):
+                self.failures += 1
+                if self._link is not None:
+                    self._link.close()
+            wait = self._cycle * (1 + self._jitter * (chance.random() * 2 - 1))
+            if self.failures:
+                wait = min(LONGEST_BACKOFF, wait * 2 ** min(self.failures, 5))
+            due = max(due + wait, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+
+    def tag(self, name: str) -> Mapping[str, Any]:
+        for tag in self._config["tags"]:
+            if tag["name"] == name:
+                return tag  # type: ignore[no-any-return]  # spec is plain JSON
+        raise LookupError(f"{self.name} shows no tag {name!r}")
+
+    def values(self) -> dict[str, float | None]:
+        """Engineering values by tag; None for what was never read."""
+        shown: dict[str, float | None] = {}
+        for tag in self._config["tags"]:
+            raw = self.raw.get((tag["table"], int(tag["address"])))
+            shown[tag["name"]] = None if raw is None else raw / float(tag.get("scale", 1))
+        return shown
+
+    def age(self) -> float | None:
+        """Seconds since the last complete answer; None before the first."""
+        return round(time.monotonic() - self.read_at, 2) if self.read_at else None
+
+
+async def run(node: NodeContext) -> None:
+    cycle, jitter = float(node.spec.get("cycle", 0.5)), float(node.spec.get("jitter", 0.1))
+    devices = {d["name"]: Device(node, d, cycle, jitter) for d in node.spec["devices"]}
+
+    def picture() -> dict[str, Any]:
+        return {
+            "t": round(node.clock.now(), 2),
+            "devices": {name: {"values": d.values(), "age": d.age()} for name, d in devices.items()},
+        }
+
+    async def operate(command: dict[str, Any]) -> dict[str, Any]:
+        device = devices[str(command["device"])]
+        tag = device.tag(str(command["tag"]))
+        raw = int(round(float(command["value"]) * float(tag.get("scale", 1))))
+        link = await device.link()
+        await link.write(str(tag["table"]), int(tag["address"]), [raw], unit=device.unit)
+        node.emit("operated", device=device.name, tag=tag["name"], value=command["value"])
+        return {"written": raw}
+
+    async def view(_: dict[str, Any]) -> dict[str, Any]:
+        return picture()
+
+    async def feed(sock: socket.socket, peer: Peer) -> None:
+        with sock:
+            line = json.dumps(picture(), separators=(",", ":")).encode() + b"\n"
+            await asyncio.get_running_loop().sock_sendall(sock, line)
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+
+    async def show() -> None:
+        while True:
+            await asyncio.sleep(float(node.spec.get("view_every", 1.0)))
+            node.emit("view", **picture())
+
+    polling = [asyncio.ensure_future(device.poll_for_ever()) for device in devices.values()]
+    polling.append(asyncio.ensure_future(show()))
+    server = await node.net.serve_sockets(int(node.spec["feed_port"]), feed) if node.spec.get("feed_port") else None
+    node.emit("ready")
+    try:
+        await answer(node, {"operate": operate, "view": view})
+    finally:
+        for task in polling:
+            task.cancel()
+        if server is not None:
+            server.close()
