@@ -36,8 +36,14 @@ PEOPLE = {
 }
 # More hands at the factory, without sign-in: staff lists and counts look like a factory's.
 STAFF = [
-    ("吴海峰", "设备主管"), ("郑丽娟", "质检员"), ("冯国强", "维修电工"), ("蒋䶮", "仓储管理员"),
-    ("沈𬭎", "生产计划员"), ("韩雪", "财务会计"), ("杨帆", "工艺员"), ("欧阳静", "采购员"),
+    ("吴海峰", "设备主管"),
+    ("郑丽娟", "质检员"),
+    ("冯国强", "维修电工"),
+    ("蒋䶮", "仓储管理员"),
+    ("沈𬭎", "生产计划员"),
+    ("韩雪", "财务会计"),
+    ("杨帆", "工艺员"),
+    ("欧阳静", "采购员"),
 ]
 
 
@@ -63,8 +69,12 @@ def load(demo: Demo) -> None:
         demo.organisations[key], _made = Organisation.objects.get_or_create(
             name=name,
             defaults={
-                "kind": kind, "short_name": short, "region_id": region, "industry_id": industry,
-                "uscc": body + check_character(body) if body else None, "is_demo": True,
+                "kind": kind,
+                "short_name": short,
+                "region_id": region,
+                "industry_id": industry,
+                "uscc": body + check_character(body) if body else None,
+                "is_demo": True,
                 **({"size": "small", "staff_count": 62, "revenue_wan": 4800} if kind == "enterprise" else {}),
             },
         )

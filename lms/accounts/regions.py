@@ -55,8 +55,11 @@ def reporting_units(provinces: list[Region]) -> list[ReportingUnit]:
             excluded.append(CORPS_PREFIX)
         units.append(
             ReportingUnit(
-                code=province.code, name=province.name, kind=ReportingUnit.Kind.PROVINCE,
-                includes=[province.prefix], excludes=excluded,
+                code=province.code,
+                name=province.name,
+                kind=ReportingUnit.Kind.PROVINCE,
+                includes=[province.prefix],
+                excludes=excluded,
             )
         )
     for code, name in PLANNED_CITIES.items():
@@ -67,7 +70,11 @@ def reporting_units(provinces: list[Region]) -> list[ReportingUnit]:
         )
     units.append(
         ReportingUnit(
-            code="659000", name="新疆生产建设兵团", kind=ReportingUnit.Kind.CORPS, includes=[CORPS_PREFIX], to_verify=True
+            code="659000",
+            name="新疆生产建设兵团",
+            kind=ReportingUnit.Kind.CORPS,
+            includes=[CORPS_PREFIX],
+            to_verify=True,
         )
     )
     return units

@@ -42,9 +42,7 @@ def roles_of(user: User | AnonymousUser) -> Held:
 
 def has_role(user: User | AnonymousUser, role: str, organisation_id: int | None = None) -> bool:
     """Whether the person holds `role` (in that organisation, or in any when none is named)."""
-    return any(
-        held == role and organisation_id in (None, organisation) for organisation, held in roles_of(user)
-    )
+    return any(held == role and organisation_id in (None, organisation) for organisation, held in roles_of(user))
 
 
 def organisation_ids(user: User | AnonymousUser, *roles: str) -> set[int]:
@@ -71,9 +69,7 @@ def jurisdiction_prefixes(user: User | AnonymousUser) -> tuple[str, ...]:
     if known is None:
         known = tuple(
             membership.organisation.region.prefix
-            for membership in user.memberships.active()
-            .filter(role=Role.OFFICER)
-            .select_related("organisation__region")
+            for membership in user.memberships.active().filter(role=Role.OFFICER).select_related("organisation__region")
         )
         user._jurisdictions = known
     return known

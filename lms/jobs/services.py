@@ -67,7 +67,11 @@ def claim(job_id: int) -> Job | None:
             return None
         if job.attempts >= job.max_attempts:
             job.state, job.finished_at = Job.State.FAILED, now
-            job.error = job.error or {"code": "attempts", "what": "工作进程多次中断", "remedy": "请重试;若再次失败请联系管理员"}
+            job.error = job.error or {
+                "code": "attempts",
+                "what": "工作进程多次中断",
+                "remedy": "请重试;若再次失败请联系管理员",
+            }
             job.save(update_fields=["state", "finished_at", "error"])
             return None
         job.state = Job.State.RUNNING
@@ -94,7 +98,11 @@ def report(job: Job, *, progress: int, step: str) -> bool:
 def finish(job: Job, *, result: dict[str, Any] | None = None, link: str | None = None) -> bool:
     """Ends the job well. False when another worker took it over meanwhile."""
     values: dict[str, Any] = {
-        "state": Job.State.DONE, "progress": 100, "result": result or {}, "error": {}, "finished_at": timezone.now()
+        "state": Job.State.DONE,
+        "progress": 100,
+        "result": result or {},
+        "error": {},
+        "finished_at": timezone.now(),
     }
     if link is not None:
         values["link"] = link

@@ -14,7 +14,9 @@ from lms.jobs.models import Job
 def job_list(request: HttpRequest) -> HttpResponse:
     page = Paginator(Job.objects.visible_to(request.user), 25).get_page(request.GET.get("page"))
     template = "jobs/_rows.html" if request.htmx else "jobs/list.html"
-    return render(request, template, {"page": page, "running": any(job.state in ("waiting", "running") for job in page)})
+    return render(
+        request, template, {"page": page, "running": any(job.state in ("waiting", "running") for job in page)}
+    )
 
 
 @login_required

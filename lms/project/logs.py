@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 
-SECRET = re.compile(r"(?i)\b(password|token|check_?code|code|secret|ticket|authorization)(['\"]?\s*[=:]\s*['\"]?)[^\s&'\",}]+")
+SECRET = re.compile(
+    r"(?i)\b(password|token|check_?code|code|secret|ticket|authorization)(['\"]?\s*[=:]\s*['\"]?)[^\s&'\",}]+"
+)
 
 
 class RedactSecrets(logging.Filter):

@@ -209,7 +209,6 @@ LANGUAGES = [("zh-hans", _("简体中文")), ("en", "English")]
 WAGTAIL_CONTENT_LANGUAGES = [("zh-hans", "简体中文")]
 USE_I18N = USE_TZ = True
 FORMAT_MODULE_PATH = ["lms.project.formats"]
-LOCALE_PATHS = [BASE_DIR / app / "locale" for app in ("lms", "courses", "cyber_range", "drills", "certification")]
 
 # --- files ---------------------------------------------------------------------------------------------------------
 STATIC_URL = "/static/"

@@ -40,7 +40,13 @@ def empty_state(icon: str, title: str, why: str = "", url: str = "", action: str
     return {"icon": icon, "title": title, "why": why, "url": url, "action": action}
 
 
-STATUS_ICONS = {"progress": "loader", "done": "circle-check", "warning": "alert-circle", "danger": "alert-triangle", "none": "circle"}
+STATUS_ICONS = {
+    "progress": "loader",
+    "done": "circle-check",
+    "warning": "alert-circle",
+    "danger": "alert-triangle",
+    "none": "circle",
+}
 
 
 @register.inclusion_tag("design/_status.html")
@@ -54,7 +60,9 @@ def field(bound: BoundField, autofocus: bool = False) -> dict[str, Any]:
     """One form field with label, help and its errors tied to it."""
     widget = bound.field.widget
     kind = getattr(widget, "input_type", widget.__class__.__name__.lower())
-    css = {"checkbox": "form-check-input", "select": "form-select", "radio": "", "file": "form-control"}.get(kind, "form-control")
+    css = {"checkbox": "form-check-input", "select": "form-select", "radio": "", "file": "form-control"}.get(
+        kind, "form-control"
+    )
     attrs: dict[str, Any] = {"class": f"{css}{' is-invalid' if bound.errors else ''}"}
     described = [f"{bound.id_for_label}-help"] if bound.help_text else []
     if bound.errors:
@@ -75,5 +83,5 @@ def masked(name: str) -> str:
 
 
 DOUBLE_SURNAMES = frozenset(
-    "欧阳 司马 上官 诸葛 东方 皇甫 尉迟 公孙 令狐 慕容 司徒 夏侯 宇文 长孙 万俟 闻人 南宫 端木 百里 轩辕 独孤".split()
+    ["欧阳", "司马", "上官", "诸葛", "东方", "皇甫", "尉迟", "公孙", "令狐", "慕容", "司徒", "夏侯", "宇文", "长孙", "万俟", "闻人", "南宫", "端木", "百里", "轩辕", "独孤"]
 )
