@@ -16,7 +16,7 @@ from lms.accounts.uscc import check_character
 
 ORDER = 0
 # Told apart at a glance, without 0/O and 1/l, spoken over a telephone without trouble.
-PASSWORD_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+SPOKEN_CHARACTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 ORGANISATIONS = {
     # key: (kind, name, short name, region, industry, uscc body or None)
@@ -58,7 +58,7 @@ class Demo:
 
 
 def password() -> str:
-    return "-".join("".join(secrets.choice(PASSWORD_ALPHABET) for _ in range(4)) for _ in range(3))
+    return "-".join("".join(secrets.choice(SPOKEN_CHARACTERS) for _ in range(4)) for _ in range(3))
 
 
 @transaction.atomic
