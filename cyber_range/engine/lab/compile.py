@@ -13,9 +13,11 @@ from cyber_range.engine.plan import InterfacePlan, Limits, NodePlan, ProgramPlan
 from cyber_range.engine.scenario.draw import draw_all
 from cyber_range.engine.scenario.fill import Leaf, fill
 from cyber_range.engine.scenario.load import bundle
-from cyber_range.engine.scenario.model import Node, Scenario
+from cyber_range.engine.scenario.model import FlowBlockedCheck, LoginCheck, Node, Scenario
 
 Block = ipaddress.IPv4Network
+
+PROBE = "probe"  # the program that tries connections and logins for the objectives
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ def compile_range(
     filled = fill(document, table)
     concrete = Scenario.model_validate({**filled, "files": files, "process": fill(process, table)})
     hidden = {zone.name for zone in zones if zone.hidden}
-    nodes = tuple(_node(node, concrete, legs, hidden, subnets) for node in concrete.nodes)
+    taps = {zone.name: zone.bridge for zone in zones if not zone.hidden}
+    probing = _probing(concrete)
+    nodes = tuple(_node(node, concrete, legs, hidden, subnets, taps, node.name in probing) for node in concrete.nodes)
     return Compiled(RangePlan(range_id, zones, nodes, limits or Limits()), concrete, draws)
 
 
@@ -222,6 +226,8 @@ def _node(
     legs: dict[str, tuple[InterfacePlan, ...]],
     hidden: set[str],
     subnets: dict[str, Block],
+    taps: dict[str, str],
+    probes: bool,
 ) -> NodePlan:
     own = legs[node.name]
     own_zones = {leg.zone for leg in own}
@@ -245,6 +251,10 @@ def _node(
     )
     programs = [ProgramPlan(program.name, program.use, program.spec) for program in node.programs]
     programs += [ProgramPlan(t.name, t.use, t.spec) for t in scenario.traffic if t.node == node.name]
+    if probes and PROBE not in {program.name for program in programs}:
+        programs.append(ProgramPlan(PROBE, "probe"))
+    if node.placement == "hub":  # which bridge device is which zone
+        programs = [ProgramPlan(program.name, program.use, {**program.spec, "taps": taps}) for program in programs]
     return NodePlan(
         name=node.name,
         interfaces=own,
@@ -257,6 +267,16 @@ def _node(
         shell=node.shell,
         hosts=hosts,
     )
+
+
+def _probing(scenario: Scenario) -> set[str]:
+    """Nodes that an objective is tried from."""
+    return {
+        check.source
+        for objective in scenario.objectives
+        for check in objective.checks
+        if isinstance(check, FlowBlockedCheck | LoginCheck)
+    }
 
 
 def _shared_address(own_zones: set[str], via: tuple[InterfacePlan, ...]) -> str:

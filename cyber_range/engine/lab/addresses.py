@@ -1,0 +1,129 @@
+"""Small address blocks for ranges, from configured pools, never overlapping what the host already uses.
+
+Docker's default pools end at about 31 networks and overlap in silence; here every range gets an explicit block, and when
+none is left the error names the network that stands in the way.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from cyber_range.engine.errors import AddressSpaceTaken
+
+Block = ipaddress.IPv4Network
+
+# Away from what homes and factories use (192.168/16, 10.0/16) and from Docker's own 172.17/16..172.31/16.
+DEFAULT_POOLS = (Block("10.213.0.0/16"), Block("10.77.0.0/16"), Block("172.30.0.0/15"))
+
+
+class AddressPool:
+    """Gives blocks out and takes them back. `used_by_host` says network -> who has it, asked anew for every block."""
+
+    def __init__(
+        self, pools: Iterable[Block] = DEFAULT_POOLS, *, used_by_host: Callable[[], Mapping[Block, str]] | None = None
+    ) -> None:
+        self._pools = tuple(pools)
+        self._used_by_host = used_by_host or used_by_this_host
+        self._given: dict[str, Block] = {}
+
+    @property
+    def given(self) -> Mapping[str, Block]:
+        return dict(self._given)
+
+    def take(self, range_id: str, prefix: int) -> Block:
+        """A free block of that size; the same block when the range has one already."""
+        if range_id in self._given:
+            return self._given[range_id]
+        host = self._used_by_host()
+        # A network of a range of ours is there because we made it.
+        own = tuple(self._given.values())
+        foreign = {network: who for network, who in host.items() if not any(network.subnet_of(block) for block in own)}
+        blockers: dict[str, None] = {}
+        for pool in self._pools:
+            if prefix < pool.prefixlen:
+                blockers[f"pool {pool} is smaller than /{prefix}"] = None
+                continue
+            cursor = int(pool.network_address)
+            size = 2 ** (32 - prefix)
+            while cursor <= int(pool.broadcast_address):
+                block = Block((cursor, prefix))
+                taken = next((other for other in own if other.overlaps(block)), None)
+                if taken is None:
+                    taken = next((network for network in foreign if network.overlaps(block)), None)
+                    if taken is not None:
+                        blockers[f"{foreign[taken]} uses {taken}"] = None
+                if taken is None:
+                    self._given[range_id] = block
+                    return block
+                # Jump behind what is in the way, to the next aligned start.
+                after = max(int(taken.broadcast_address) + 1, cursor + 1)
+                cursor = -(-after // size) * size
+        said = list(blockers) or [f"{len(own)} ranges hold all of it"]
+        raise AddressSpaceTaken(
+            f"no free /{prefix} is left in {', '.join(str(pool) for pool in self._pools)}: {'; '.join(said[:5])}",
+            remedy="Destroy ranges that are not needed, remove that network, or give range-host another --pool",
+            blocking=said,
+        )
+
+    def hold(self, range_id: str, block: Block) -> None:
+        """Notes the block of a range that was found again."""
+        self._given[range_id] = block
+
+    def give_back(self, range_id: str) -> None:
+        self._given.pop(range_id, None)
+
+
+def used_by_this_host() -> dict[Block, str]:
+    """Every IPv4 network of the main routing table, and every Docker network where a `docker` command answers."""
+    used = _routes(Path("/proc/net/route"))
+    used.update(_docker_networks())
+    return used
+
+
+def _routes(table: Path) -> dict[Block, str]:
+    """/proc/net/route: addresses are little-endian hex. The default route uses nothing."""
+    used: dict[Block, str] = {}
+    try:
+        lines = table.read_text().splitlines()[1:]
+    except OSError:
+        return used
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 8:
+            continue
+        address = ipaddress.IPv4Address(bytes.fromhex(fields[1])[::-1])
+        mask = ipaddress.IPv4Address(bytes.fromhex(fields[7])[::-1])
+        network = Block(f"{address}/{mask}", strict=False)
+        if network.prefixlen > 0:
+            used[network] = f"interface {fields[0]}"
+    return used
+
+
+def _docker_networks() -> dict[Block, str]:
+    """Docker networks without a running container have no route, and yet the engine refuses to overlap them."""
+    docker = shutil.which("docker")
+    if docker is None or not Path("/var/run/docker.sock").exists():
+        return {}
+    try:
+        names = subprocess.run([docker, "network", "ls", "-q"], capture_output=True, timeout=5, check=True).stdout.split()
+        if not names:
+            return {}
+        found = subprocess.run(
+            [docker, "network", "inspect", *[name.decode() for name in names]], capture_output=True, timeout=5, check=False
+        )
+        networks = json.loads(found.stdout or b"[]")
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}  # no engine that answers: then it has no networks to overlap
+    used: dict[Block, str] = {}
+    for network in networks:
+        for config in (network.get("IPAM") or {}).get("Config") or []:
+            try:
+                used[Block(config.get("Subnet", ""), strict=False)] = f"Docker network {network.get('Name')}"
+            except ValueError:
+                continue  # IPv6
+    return used

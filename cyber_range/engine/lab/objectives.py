@@ -1,0 +1,259 @@
+"""Objectives: from measurements over time to verified or not.
+
+| state | means |
+|---|---|
+| waiting | a step of the attack it is about was not tried yet |
+| open | can be achieved, is not |
+| holding | all checks hold, since less than `hold_seconds` |
+| verified | they held long enough |
+| lost | was verified, and a defence objective does not hold any more |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cyber_range.engine.agents.context import Clock
+from cyber_range.engine.errors import RangeError, Refused
+from cyber_range.engine.lab.campaign import StepState
+from cyber_range.engine.lab.checks import ACTIVE, Measured, Measuring
+from cyber_range.engine.lab.submissions import LONGEST, is_right
+from cyber_range.engine.scenario.model import Check, Objective, Production, SubmissionCheck
+
+EVERY = 0.5  # wall seconds between two looks
+ACTIVE_EVERY = 2.0  # wall seconds between two tries of a check that sends something
+
+
+@dataclass(slots=True)
+class ObjectiveState:
+    objective: Objective
+    state: str = "waiting"
+    since: float = 0.0
+    holding_since: float | None = None
+    verified_at: float | None = None
+    tries: int = 0
+    answered: Measured | None = None
+    credited: list[dict[str, str]] = field(default_factory=list)  # who handed in the right answer
+    evidence: list[Measured] = field(default_factory=list)
+
+    @property
+    def submission(self) -> SubmissionCheck | None:
+        return next((c for c in self.objective.checks if isinstance(c, SubmissionCheck)), None)
+
+    @property
+    def tries_left(self) -> int | None:
+        asked = self.submission
+        return max(0, asked.tries - self.tries) if asked and asked.tries else None
+
+    def as_dict(self, now: float, credit: Sequence[str]) -> dict[str, Any]:
+        asked, form = self.submission, self.objective
+        return {
+            "id": form.id, "title": form.title.model_dump(), "text": form.text.model_dump() if form.text else None,
+            "kind": form.kind, "points": form.points, "credit": list(form.credit or credit),
+            "requirements": list(form.requirements), "state": self.state, "since": self.since,
+            "verified_at": self.verified_at, "hold_seconds": form.hold_seconds, "par_minutes": form.par_minutes,
+            "held": round(now - self.holding_since, 2) if self.holding_since is not None else 0.0,
+            "tries": self.tries, "tries_left": self.tries_left,
+            "submission": {
+                "prompt": asked.prompt.model_dump(), "match": asked.match,
+                "choices": [choice.model_dump() for choice in asked.choices],
+            } if asked else None,
+            "evidence": [one.as_dict() for one in self.evidence],
+        }  # fmt: skip
+
+
+class Objectives:
+    """All objectives of a range. `tell(state)` is called when one changes its state."""
+
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        production: Production | None,
+        measuring: Measuring,
+        clock: Clock,
+        steps: Callable[[], Mapping[str, StepState]],
+        tell: Callable[[ObjectiveState], None],
+        tell_production: Callable[[bool, list[Measured]], None],
+    ) -> None:
+        self.states = {objective.id: ObjectiveState(objective) for objective in objectives}
+        self.production_alive: bool | None = None
+        self.production_evidence: list[Measured] = []
+        self._production, self._measuring, self._clock = production, measuring, clock
+        self._steps, self._tell, self._tell_production = steps, tell, tell_production
+        self._tried: dict[tuple[str, int], tuple[float, Measured]] = {}
+        self._locks = {objective.id: asyncio.Lock() for objective in objectives}
+
+    async def run(self, paused: Callable[[], bool]) -> None:
+        """Looks again and again, each objective at its own pace, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_production(paused))
+            for state in self.states.values():
+                group.create_task(self._watch(state, paused))
+
+    async def _watch(self, state: ObjectiveState, paused: Callable[[], bool]) -> None:
+        while True:
+            if not paused():
+                await self.evaluate(state.objective.id)
+            await asyncio.sleep(EVERY)
+
+    async def _watch_production(self, paused: Callable[[], bool]) -> None:
+        while self._production is not None:
+            if not paused():
+                for poll in self._production.polls:
+                    self._measuring.learn(poll)
+                await self.measure_production()
+            await asyncio.sleep(EVERY)
+
+    async def measure_production(self) -> bool | None:
+        """Is the plant alive: the legitimate master polls and the plant produces. None while not measured."""
+        if self._production is None:
+            return None
+        checks: list[Check] = [*self._production.polls, *self._production.produces]
+        self.production_evidence = [await self._measuring.measure(check) for check in checks]
+        alive = _all(self.production_evidence)
+        if alive is not None and alive != self.production_alive:
+            self._tell_production(alive, self.production_evidence)
+        self.production_alive = alive
+        return alive
+
+    async def evaluate(self, objective_id: str, *, fresh: bool = False) -> ObjectiveState:
+        """Measures one objective now and moves its state. `fresh` repeats what was tried moments ago."""
+        state = self._state(objective_id)
+        async with self._locks[objective_id]:
+            if state.state == "waiting" and not self._is_open(state.objective):
+                return state
+            if state.state == "waiting":
+                self._move(state, "open")
+            if state.state == "verified" and state.objective.kind != "defence":
+                return state  # an answer stays right
+            held = await self._holds(state, fresh=fresh)
+            self._judge(state, held)
+        return state
+
+    def _is_open(self, objective: Objective) -> bool:
+        steps = self._steps()
+        return all(steps[step].state in ("done", "blocked") for step in objective.opens_after)
+
+    async def _holds(self, state: ObjectiveState, *, fresh: bool) -> bool | None:
+        evidence: list[Measured] = []
+        checks = list(enumerate(state.objective.checks))
+        # What costs nothing first: nothing is sent into the range for an objective that fails anyway.
+        for index, check in sorted(checks, key=lambda pair: isinstance(pair[1], ACTIVE)):
+            if isinstance(check, ACTIVE):
+                if not fresh and _all(evidence) is False:
+                    break
+                evidence.append(await self._tried_lately(state.objective.id, index, check, fresh=fresh))
+            else:
+                evidence.append(await self._measuring.measure(check, state.answered))
+        if state.objective.kind == "defence":
+            if fresh:
+                await self.measure_production()
+            evidence += self.production_evidence
+            if not self.production_evidence or self.production_alive is None:
+                state.evidence = evidence
+                return None if _all(evidence) is not False else False
+        if state.state not in ("verified",) or _all(evidence) is not True:
+            state.evidence = evidence  # the evidence of the moment it was verified is kept
+        return _all(evidence)
+
+    async def _tried_lately(self, objective: str, index: int, check: Check, *, fresh: bool) -> Measured:
+        loop = asyncio.get_running_loop()
+        known = self._tried.get((objective, index))
+        if known is not None and not fresh and loop.time() - known[0] < ACTIVE_EVERY:
+            return known[1]
+        measured = await self._measuring.measure(check)
+        self._tried[objective, index] = (loop.time(), measured)
+        return measured
+
+    def _judge(self, state: ObjectiveState, holds: bool | None) -> None:
+        now = self._clock.now()
+        if holds:
+            if state.holding_since is None:
+                state.holding_since = now
+            if now - state.holding_since >= state.objective.hold_seconds:
+                if state.state != "verified":
+                    state.verified_at = now if state.verified_at is None else state.verified_at
+                    self._move(state, "verified")
+            elif state.state == "open":
+                self._move(state, "holding")
+            return
+        if holds is None and state.state == "verified":
+            return  # not measured for a moment is no loss
+        state.holding_since = None
+        if state.state == "holding":
+            self._move(state, "open")
+        elif state.state == "verified":
+            self._move(state, "lost")
+
+    def _move(self, state: ObjectiveState, to: str) -> None:
+        state.state, state.since = to, self._clock.now()
+        self._tell(state)
+
+    def _state(self, objective_id: str) -> ObjectiveState:
+        try:
+            return self.states[objective_id]
+        except KeyError:
+            raise RangeError(
+                f"there is no objective {objective_id!r}", remedy=f"There is: {', '.join(self.states) or 'none'}"
+            ) from None
+
+    def submit(self, objective_id: str, value: Any, *, session: str, seat: str) -> bool:
+        """Judges an answer. Refused when no tries are left, when it is solved, or when nothing is asked."""
+        state = self._state(objective_id)
+        asked = state.submission
+        if asked is None:
+            raise Refused(f"objective {objective_id} asks for no answer", remedy="It is measured in the range itself")
+        if len(str(value)) > LONGEST:
+            raise Refused(f"an answer has at most {LONGEST} characters", remedy="Hand in the value alone")
+        if state.answered is not None:
+            raise Refused(f"objective {objective_id} is answered", remedy="Nothing more is needed here")
+        if state.tries_left == 0:
+            raise Refused(f"no tries are left for objective {objective_id}", remedy="Ask the white cell")
+        state.tries += 1
+        right = is_right(asked, value)
+        if right:
+            state.answered = Measured(
+                "submission", True, str(value), "a right answer", f"seat {seat}", self._clock.now(),
+                self._measuring.unix(), {"session": session, "seat": seat, "tries": state.tries},
+            )  # fmt: skip
+            state.credited.append({"session": session, "seat": seat})
+        return right
+
+    def answer_of(self, objective_id: str) -> SubmissionCheck | None:
+        return self.states[objective_id].submission if objective_id in self.states else None
+
+    # ------------------------------------------------------------ over a restart
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            name: {
+                "state": "open" if s.state == "holding" else s.state, "since": s.since, "verified_at": s.verified_at,
+                "tries": s.tries, "credited": s.credited,
+                "answered": s.answered.as_dict() if s.answered else None,
+            }
+            for name, s in self.states.items()
+        }  # fmt: skip
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        for name, was in saved.items():
+            if name not in self.states:
+                continue
+            state = self.states[name]
+            state.state, state.since, state.verified_at = was["state"], was["since"], was["verified_at"]
+            state.tries, state.credited = was["tries"], was["credited"]
+            if was["answered"]:
+                said = dict(was["answered"])
+                fixed = {key: said.pop(key) for key in ("check", "holds", "measured", "wanted", "where", "at", "time")}
+                state.answered = Measured(**fixed, facts=said)
+
+
+def _all(evidence: Sequence[Measured]) -> bool | None:
+    """False beats unknown beats True; nothing measured is unknown."""
+    if any(one.holds is False for one in evidence):
+        return False
+    if not evidence or any(one.holds is None for one in evidence):
+        return None
+    return True
