@@ -95,6 +95,10 @@ class Firewall(Protocol):
         """Removes one rule; LookupError when no rule has this handle."""
         ...
 
+    async def restore(self) -> None:
+        """Installs the rule set of the last `install` again, counters at zero; LookupError when there was none."""
+        ...
+
 
 class Net(Protocol):
     """The node's network. Hosts are IPv4 addresses or names of the plan's `hosts` lines."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from cyber_range.engine.agents.context import FilterRule
@@ -37,6 +39,7 @@ EQ, NEQ, LTE, GTE = 0, 1, 3, 5
 ICMP_ADMIN_PROHIBITED = 13
 PROTOCOL_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17}
 PROTOCOL_NAMES = {number: name for name, number in PROTOCOL_NUMBERS.items()}
+BASELINE = Path("/run/lianbing/forward.json")  # the last installed rule set, inside the firewall node
 TABLE, CHAIN = "lianbing", "forward"
 MARK_ESTABLISHED, MARK_DEFAULT = "lb:established", "lb:default"
 
@@ -62,6 +65,15 @@ class NftFirewall:
         ordered.append((counter() + verdict(default), MARK_DEFAULT))
         messages += [(NEWRULE, CREATE | APPEND, rule_body(body, comment)) for body, comment in ordered]
         transact(messages)
+        BASELINE.parent.mkdir(parents=True, exist_ok=True)
+        BASELINE.write_text(json.dumps({"rules": clean, "default": default}, ensure_ascii=False), encoding="utf-8")
+
+    async def restore(self) -> None:
+        try:
+            baseline = json.loads(BASELINE.read_text(encoding="utf-8"))
+        except FileNotFoundError as exc:
+            raise LookupError("no rule set was ever installed on this firewall") from exc
+        await self.install(baseline["rules"], baseline["default"])
 
     async def rules(self) -> list[FilterRule]:
         return [rule for rule in dump() if rule.get("comment") not in (MARK_ESTABLISHED, MARK_DEFAULT)]
@@ -77,7 +89,7 @@ class NftFirewall:
         before = {r["handle"]: r for r in dump()}
         marks = {r["comment"]: handle for handle, r in before.items() if r.get("comment", "").startswith("lb:")}
         if MARK_ESTABLISHED not in marks or MARK_DEFAULT not in marks:
-            raise LookupError("the rule set of this firewall was flushed: restore it first (lb-fw restore)")
+            raise LookupError("the rule set of this firewall was flushed: bring it back with: lb-fw restore")
         # early: prepended, or right before the established rule; late: right after it, or right before the default
         where = (
             (0, None if first else marks[MARK_ESTABLISHED])

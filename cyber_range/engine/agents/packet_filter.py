@@ -66,6 +66,7 @@ class PacketFilter:
         self._default: FilterRule = {"action": "accept", "packets": 0, "bytes": 0}
         self._established: FilterRule = {"action": "accept", "packets": 0, "bytes": 0}
         self._handle = 0
+        self._installed: tuple[list[FilterRule], Literal["accept", "drop"]] | None = None
         self.generation = 0  # rises with every change, so a relay may cache its decisions per connection
 
     def _admit(self, rule: FilterRule) -> FilterRule:
@@ -77,6 +78,12 @@ class PacketFilter:
         wanted = [self._admit(rule) for rule in rules]
         self._rules = [r for r in wanted if r.get("early")] + [r for r in wanted if not r.get("early")]
         self._default = {"action": default, "packets": 0, "bytes": 0}
+        self._installed = [checked(rule) for rule in rules], default
+
+    async def restore(self) -> None:
+        if self._installed is None:
+            raise LookupError("no rule set was ever installed on this firewall")
+        await self.install(*self._installed)
 
     async def rules(self) -> list[FilterRule]:
         return [rule.copy() for rule in self._rules]
