@@ -35,7 +35,7 @@ HELP = """可用命令:
   passwd 账号 [新口令]      修改口令(不写新口令则从下一行读取)
   lock 账号 / unlock 账号   锁定、解锁(已建立的会话不会因此断开)
   sessions                 列出当前会话: 编号、账号、来源、正在转发到哪里
-  kick 编号                断开一个会话
+  kick 编号或账号          断开一个会话,或一个账号的全部会话
   log                      最近的登录记录
   help, exit
 """
@@ -152,13 +152,14 @@ class JumpHost:
             lines.append(f"{session.number:>3}  {session.user:<14}来自 {session.peer[0]:<16}{targets}\n")
         return "".join(lines) or "没有会话\n"
 
-    def _kick(self, by: str, number: str) -> tuple[str, int]:
-        session = self.sessions.get(int(number)) if number.isdigit() else None
-        if session is None:
-            return f"没有编号为 {number} 的会话\n", 1
-        session.connection.abort()
-        self.node.emit("account", by=by, action="kick", user=session.user)
-        return f"已断开 {session.user}(来自 {session.peer[0]})\n", 0
+    def _kick(self, by: str, whom: str) -> tuple[str, int]:
+        found = [s for s in self.sessions.values() if whom in (str(s.number), s.user)]
+        if not found:
+            return f"没有编号或账号为 {whom} 的会话\n", 1
+        for session in found:
+            session.connection.abort()
+            self.node.emit("account", by=by, action="kick", user=session.user)
+        return "".join(f"已断开 {s.user}(来自 {s.peer[0]})\n" for s in found), 0
 
     def _passwd(self, by: str, account: Account, new: str) -> tuple[str, int]:
         if len(new) < SHORTEST_PASSWORD:

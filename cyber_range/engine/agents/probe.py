@@ -1,76 +1,94 @@
-"""Tries connections and logins for the lab's objectives, from a node no trainee holds.
+"""The white cell's tester: tries connections and logins for the objectives, changes nothing.
 
-Commands: {"kind": "try_connect", host, port, timeout} -> {"open": bool, "why"};
-{"kind": "try_login", service: ssh|http, host, port, user, password, path} -> {"reached": bool, "ok": bool, "why"}.
+`try_connect` {host, port, timeout} -> `open`; `try_login` {service: ssh | http, host, port, user, password, path} ->
+`reached`, `ok`; `read_modbus` {host, table, address, count} -> `values`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from typing import Any
 
 import asyncssh
 
-from cyber_range.engine.agents.context import NodeContext, answer
+from cyber_range.engine.agents.context import Handler, NodeContext, answer
+from cyber_range.engine.agents.modbus_link import ModbusLink
 
-LOGIN_SECONDS = 8.0
+LOGIN = 12.0  # s for a whole login attempt
+
+
+def handlers(node: NodeContext) -> dict[str, Handler]:
+    """The probe's commands, for every program that offers them."""
+
+    async def try_connect(command: dict[str, Any]) -> dict[str, Any]:
+        timeout = float(command.get("timeout", 1.5))
+        try:
+            sock = await node.net.connect(str(command["host"]), int(command["port"]), timeout=timeout)
+        except (TimeoutError, OSError) as exc:
+            return {"open": False, "why": type(exc).__name__}
+        sock.close()
+        return {"open": True}
+
+    async def try_login(command: dict[str, Any]) -> dict[str, Any]:
+        host, port = str(command["host"]), int(command["port"])
+        user, password = str(command["user"]), str(command["password"])
+        if command.get("service", "ssh") == "http":
+            return await http_login(node, host, port, str(command.get("path", "/")), user, password)
+        try:
+            sock = await node.net.connect(host, port, timeout=4.0)
+        except (TimeoutError, OSError):
+            return {"reached": False, "ok": False}
+        try:
+            connection = await asyncssh.run_client(
+                sock, username=user, password=password, known_hosts=None, client_keys=None, agent_path=None,
+                login_timeout=LOGIN, preferred_auth="password",
+            )  # fmt: skip
+        except asyncssh.PermissionDenied:
+            return {"reached": True, "ok": False}
+        except (asyncssh.Error, OSError, TimeoutError, EOFError):
+            return {"reached": False, "ok": False}
+        connection.close()
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(connection.wait_closed(), 2)
+        return {"reached": True, "ok": True}
+
+    async def read_modbus(command: dict[str, Any]) -> dict[str, Any]:
+        link = await ModbusLink.connect(node.net, str(command["host"]), int(command.get("port", 502)))
+        try:
+            values = await link.read(str(command["table"]), int(command["address"]), int(command.get("count", 1)))
+        finally:
+            link.close()
+        return {"values": values}
+
+    return {"try_connect": try_connect, "try_login": try_login, "read_modbus": read_modbus}
+
+
+async def http_login(
+    node: NodeContext, host: str, port: int, path: str, user: str, password: str
+) -> dict[str, Any]:
+    """HTTP basic authentication: 401 and 403 are refusals, any other answer below 500 is a success."""
+    try:
+        sock = await node.net.connect(host, port, timeout=4.0)
+    except (TimeoutError, OSError):
+        return {"reached": False, "ok": False}
+    reader, writer = await asyncio.open_connection(sock=sock)
+    try:
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {token}\r\nConnection: close\r\n\r\n".encode()
+        )
+        status = (await asyncio.wait_for(reader.readline(), 5)).split()
+    except (TimeoutError, OSError):
+        return {"reached": False, "ok": False}
+    finally:
+        writer.close()
+    if len(status) < 2 or not status[1].isdigit():
+        return {"reached": False, "ok": False}
+    return {"reached": True, "ok": int(status[1]) not in (401, 403) and int(status[1]) < 500, "status": int(status[1])}
 
 
 async def run(node: NodeContext) -> None:
-    async def try_connect(command: dict[str, Any]) -> dict[str, Any]:
-        try:
-            sock = await node.net.connect(str(command["host"]), int(command["port"]), timeout=float(command["timeout"]))
-        except OSError as exc:  # TimeoutError and ConnectionRefusedError are among them
-            return {"open": False, "why": type(exc).__name__}
-        sock.close()
-        return {"open": True, "why": ""}
-
-    async def try_login(command: dict[str, Any]) -> dict[str, Any]:
-        attempt = ssh_login if command["service"] == "ssh" else http_login
-        try:
-            return await asyncio.wait_for(attempt(node, command), LOGIN_SECONDS)
-        except (OSError, asyncssh.ConnectionLost, asyncssh.ProtocolError, asyncio.IncompleteReadError) as exc:
-            return {"reached": False, "ok": False, "why": f"{type(exc).__name__}: {exc}"}
-
     node.emit("ready")
-    await answer(node, {"try_connect": try_connect, "try_login": try_login})
-
-
-async def ssh_login(node: NodeContext, command: dict[str, Any]) -> dict[str, Any]:
-    """A password login, as the attacker would do it; host keys are the range's own and are not checked."""
-    sock = await node.net.connect(str(command["host"]), int(command["port"]), timeout=3.0)
-    try:
-        connection = await asyncssh.connect(
-            sock=sock, username=str(command["user"]), password=str(command["password"]), known_hosts=None,
-            client_keys=None, agent_path=None, config=None, preferred_auth="password,keyboard-interactive",
-        )  # fmt: skip
-    except asyncssh.PermissionDenied as exc:
-        return {"reached": True, "ok": False, "why": exc.reason}
-    connection.close()
-    await connection.wait_closed()
-    return {"reached": True, "ok": True, "why": ""}
-
-
-async def http_login(node: NodeContext, command: dict[str, Any]) -> dict[str, Any]:
-    """Basic authentication on `path`: 401 and 403 are a refusal, any other answer below 500 a login."""
-    sock = await node.net.connect(str(command["host"]), int(command["port"]), timeout=3.0)
-    token = base64.b64encode(f"{command['user']}:{command['password']}".encode()).decode()
-    request = (
-        f"GET {command.get('path') or '/'} HTTP/1.1\r\nHost: {command['host']}\r\n"
-        f"Authorization: Basic {token}\r\nConnection: close\r\n\r\n"
-    )
-    loop = asyncio.get_running_loop()
-    with sock:
-        await loop.sock_sendall(sock, request.encode())
-        head = b""
-        while b"\r\n" not in head and len(head) < 4096:
-            chunk = await loop.sock_recv(sock, 4096)
-            if not chunk:
-                break
-            head += chunk
-    words = head.split(b"\r\n", 1)[0].split()
-    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
-        return {"reached": False, "ok": False, "why": "no HTTP answer"}
-    status = int(words[1])
-    return {"reached": status < 500, "ok": status < 400, "why": f"HTTP {status}"}
+    await answer(node, handlers(node))

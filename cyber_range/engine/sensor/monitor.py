@@ -164,10 +164,8 @@ class Monitor:
                     self.modbus_writes += 1
                 self.rules.on_request(at, zone, dialogue.client, dialogue.server, message)
             else:
-                if message.exception:
-                    dialogue.exceptions += 1
-                else:
-                    dialogue.responses += 1
+                dialogue.responses += 1
+                dialogue.exceptions += bool(message.exception)
                 self.rules.on_answer(at, zone, dialogue.client, dialogue.server, message)
         if framer.broken and not dialogue.told:
             dialogue.told = True
@@ -198,7 +196,7 @@ class Monitor:
                 flow[2] += connection.established
                 connection.packets = connection.bytes = connection.established = 0
             dialogue = connection.dialogue
-            if dialogue is not None and (dialogue.requests or dialogue.responses or dialogue.exceptions):
+            if dialogue is not None and (dialogue.requests or dialogue.responses):
                 counts = polls.setdefault((zone, dialogue.client, dialogue.server), [0, 0, 0, 0])
                 counts[0] += dialogue.requests
                 counts[1] += dialogue.responses

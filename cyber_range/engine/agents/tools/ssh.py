@@ -27,7 +27,7 @@ def parser(out: Out) -> Parser:
 
 async def main(argv: Sequence[str], net: Net, out: Out) -> int:
     try:
-        options = parser(out).parse_args(list(argv))
+        options = parser(out).parse_intermixed_args(list(argv))  # options may stand before or after the login
     except Ended as end:
         return end.code
     user, _, host = options.login.partition("@")

@@ -1,0 +1,114 @@
+"""The intruder's machine: performs campaign steps when the lab says so.
+
+Spec: `lab` {range, networks} (see attack.fence). Command `step` {step, args} is answered with {"result", evidence…};
+each outcome is also emitted as `step_evidence`. `try_login` and `try_connect` as in the probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import asyncssh
+
+from cyber_range.engine.agents.context import Net, NodeContext, answer
+from cyber_range.engine.agents.probe import handlers
+from cyber_range.engine.attack.fence import Fence
+from cyber_range.engine.attack.intruder import Channel, Intruder, Way
+from cyber_range.engine.traffic.compiled import compiled
+
+DECLARED = "cyber_range.engine.attack.declared"
+
+
+class StreamChannel:
+    """asyncssh's or asyncio's reader and writer as a channel."""
+
+    def __init__(self, reader: Any, writer: Any) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def receive(self, count: int, timeout: float) -> bytes:
+        try:
+            return bytes(await asyncio.wait_for(self._reader.readexactly(count), timeout))
+        except asyncio.IncompleteReadError as exc:
+            raise ConnectionResetError("closed by the far side") from exc
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class SshWay:
+    """Port forwarding through one SSH session."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
+        self._connection = connection
+
+    @property
+    def alive(self) -> bool:
+        return not self._connection.is_closed()
+
+    async def open(self, host: str, port: int, timeout: float) -> Channel:
+        try:
+            reader, writer = await asyncio.wait_for(
+                self._connection.open_connection(host, port, encoding=None), timeout + 2
+            )
+        except asyncssh.ChannelOpenError as exc:
+            if exc.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+                raise PermissionError(exc.reason) from exc
+            if "timed out" in exc.reason:
+                raise TimeoutError(exc.reason) from exc
+            raise ConnectionRefusedError(exc.reason) from exc
+        except asyncssh.Error as exc:
+            raise ConnectionResetError(str(exc)) from exc
+        return StreamChannel(reader, writer)
+
+    def close(self) -> None:
+        self._connection.abort()
+
+
+class SshToolbox:
+    def __init__(self, net: Net) -> None:
+        self._net = net
+
+    async def log_in(self, host: str, port: int, user: str, password: str) -> Way:
+        sock = await self._net.connect(host, port)
+        try:
+            connection = await asyncssh.run_client(
+                sock, username=user, password=password, known_hosts=None, client_keys=None, agent_path=None,
+                login_timeout=15, preferred_auth="password", client_version="PuTTY_Release_0.78",
+            )  # fmt: skip
+        except asyncssh.PermissionDenied as exc:
+            raise PermissionError(exc.reason) from exc
+        except (asyncssh.Error, EOFError) as exc:
+            raise ConnectionResetError(str(exc)) from exc
+        return SshWay(connection)
+
+
+async def run(node: NodeContext) -> None:
+    fence = Fence(node.spec.get("lab"), [leg.ip for leg in node.net.interfaces()])
+
+    @functools.cache
+    def compiling() -> asyncio.Future[Mapping[str, bytes]]:
+        return asyncio.ensure_future(compiled(DECLARED, {}))
+
+    async def frames() -> Mapping[str, bytes]:
+        return await compiling()
+
+    intruder = Intruder(SshToolbox(node.net), fence, frames, lambda kind, data: node.emit(kind, **data))
+
+    async def step(command: dict[str, Any]) -> dict[str, Any]:
+        outcome = await intruder.perform(str(command["step"]), command.get("args") or {})
+        node.emit("step_evidence", step=command["step"], **outcome)
+        return outcome
+
+    node.emit("ready")
+    compiling()  # scapy's second is spent now, not in the first step
+    try:
+        await answer(node, {"step": step, **handlers(node)})
+    finally:
+        intruder.close()
