@@ -74,6 +74,16 @@ class AddressPool:
         """Notes the block of a range that was found again."""
         self._given[range_id] = block
 
+    def claim(self, range_id: str, block: Block) -> None:
+        """Takes exactly this block again; AddressSpaceTaken when it was given to another range meanwhile."""
+        for other, taken in self._given.items():
+            if other != range_id and taken.overlaps(block):
+                raise AddressSpaceTaken(
+                    f"block {block} of range {range_id} was given to range {other}",
+                    remedy="Launch the scenario under a new id", blocking=[f"range {other} uses {taken}"],
+                )  # fmt: skip
+        self._given[range_id] = block
+
     def give_back(self, range_id: str) -> None:
         self._given.pop(range_id, None)
 

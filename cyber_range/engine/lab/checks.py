@@ -31,6 +31,7 @@ from cyber_range.engine.scenario.model import (
 )
 
 CONNECT_SECONDS = 1.5
+LEARN_SECONDS = 12.0  # wall seconds the normal poll rate is taken from
 ACTIVE = (FlowBlockedCheck, LoginCheck, RegisterValueCheck, FileHashCheck)  # those that send something
 
 Ask = Callable[[str, str, dict[str, Any], float], Awaitable[dict[str, Any]]]
@@ -71,6 +72,7 @@ class Measuring:
         self._compiled, self._plant, self._bridge = compiled, plant, bridge
         self._clock, self._ask, self._now = clock, ask, now
         self.baseline: dict[tuple[str, str, str, int], float] = {}
+        self._learned: set[tuple[str, str, str, int]] = set()
 
     def unix(self) -> float:
         """Wall time, as every measurement is stamped with."""
@@ -141,15 +143,24 @@ class Measuring:
         return zone, client, server, int(check.port)
 
     def learn(self, check: PollAliveCheck) -> bool:
-        """Takes the present rate as normal when none is known yet; True when a normal rate is known."""
+        """Keeps the normal rate up to date until it was watched for LEARN_SECONDS; True when one is known."""
         place = self.poll_place(check)
         if check.rate is not None:
             self.baseline[place] = check.rate
-        if place not in self.baseline:
-            rate = self._bridge.poll_rate(*place, within=check.within, time=self._now())
-            if rate is not None and rate["responses"] > 0:
-                self.baseline[place] = rate["responses"]
+            return True
+        if place not in self._learned:
+            for seconds in (LEARN_SECONDS, check.within):
+                rate = self._bridge.poll_rate(*place, within=seconds, time=self._now())
+                if rate is not None and rate["responses"] > 0:
+                    self.baseline[place] = rate["responses"]
+                    if seconds == LEARN_SECONDS:
+                        self._learned.add(place)
+                    break
         return place in self.baseline
+
+    def settle(self) -> None:
+        """The attack begins: what is known as normal now stays so."""
+        self._learned.update(self.baseline)
 
     def _poll_alive(self, check: PollAliveCheck) -> Measured:
         place = self.poll_place(check)

@@ -111,14 +111,14 @@ class Lab:
         self.campaign = Campaign(scenario.campaign, self.clock, self.ask, self._tell_step)
         self.objectives = Objectives(
             scenario.objectives, scenario.production, self.measuring, self.clock,
-            lambda: self.campaign.states, self._tell_objective, self._tell_production,
+            lambda: self.campaign.states, self._tell_objective, self._tell_production, self.warn,
         )  # fmt: skip
 
     # ------------------------------------------------------------ events
 
-    def tell(self, kind: EventKind, **data: Any) -> None:
+    def tell(self, event: EventKind, /, **data: Any) -> None:
         """Appends to the spool; readers see it within some milliseconds."""
-        self.spool.append(kind, at=self.clock.now(), time=time.time(), data=data)
+        self.spool.append(event, at=self.clock.now(), time=time.time(), data=data)
         self.spool.flush_soon()
 
     def _move(self, state: str, reason: str = "") -> None:
@@ -130,6 +130,7 @@ class Lab:
 
     def _tell_step(self, state: StepState) -> None:
         step = state.step
+        self.measuring.settle()
         self.tell(
             EventKind.STEP, step=step.id, technique=step.technique, title=step.title.model_dump(), node=step.node,
             state=state.state, tries=state.tries, reply=state.reply,
@@ -140,7 +141,7 @@ class Lab:
         form = state.objective
         self.tell(
             EventKind.OBJECTIVE, objective=form.id, kind=form.kind, state=state.state, points=form.points,
-            credit=list(form.credit) or picture.blue_seats(self.compiled.scenario), credited=state.credited,
+            credit=list(form.credit) or picture.blue_seats(self.compiled.scenario), credited=list(state.credited),
             evidence=[one.as_dict() for one in state.evidence] if state.state in ("verified", "lost") else [],
         )  # fmt: skip
         self.save()
@@ -168,7 +169,6 @@ class Lab:
     async def adopt(self, saved: Mapping[str, Any]) -> None:
         """Takes over a range whose nodes outlived the daemon (docker). Programs are started again where they ended."""
         async with self._verb:
-            self._restore(saved)
             try:
                 await self._make(READY_SECONDS, at=float(saved["at"]), reason="taken over after a restart of range-host")
                 if saved.get("campaign_started"):
@@ -408,7 +408,7 @@ class Lab:
                 remedy="Make room on the disk of the state folder",
             )  # fmt: skip
 
-    def _say_rarely(self, message: AgentMessage, event: EventKind, about: str, **data: Any) -> None:
+    def _say_rarely(self, message: AgentMessage, event: EventKind, about: str, /, **data: Any) -> None:
         """Tells, but at most EVENTS_PER_SECOND of a program about one thing; how many were left out is told next time."""
         now = time.monotonic()
         key = (message.node, message.program, f"{event}:{about}")
@@ -494,6 +494,22 @@ class Lab:
             self.save()
         return {"hint": hint_id, "cost": hint.cost, "text": hint.text.model_dump()}
 
+    async def steer_campaign(self, action: str, step: str | None = None) -> None:
+        """start, stop, or one step now."""
+        self._refuse_unless("ready", "ill")
+        if action == "start":
+            self.campaign.start()
+        elif action == "stop":
+            await self.campaign.stop()
+        elif step is None:
+            raise RangeError("which step?", remedy=f"There is: {', '.join(self.campaign.states)}")
+        else:
+            self.campaign.run_now(step)
+        self.save()
+
+    def tell_console(self, action: str, **data: Any) -> None:
+        self.tell(EventKind.CONSOLE, action=action, **data)
+
     async def evaluate(self, objective: str | None = None) -> list[dict[str, Any]]:
         self._refuse_unless("ready", "ill")
         names = [objective] if objective else list(self.objectives.states)
@@ -559,6 +575,21 @@ class Lab:
         self.objectives.restore(saved["objectives"])
         for zone, client, server, port, rate in saved["baseline"]:
             self.measuring.baseline[zone, client, server, port] = rate
+        self.measuring.settle()
+
+    def recall(self, saved: Mapping[str, Any]) -> None:
+        """A remembered range: how it stood when it was last noted."""
+        self._restore(saved)
+        self.state, self.reason = str(saved["state"]), str(saved["reason"])
+        self.clock.set(speed=0.0, at=float(saved["at"]))
+
+    def mark_gone(self, reason: str) -> None:
+        """The nodes ended without us; says so once."""
+        if self.state != "gone":
+            self._move("gone", reason)
+
+    def warn(self, what: str, remedy: str) -> None:
+        self.tell(EventKind.WARNING, what=what, remedy=remedy)
 
     async def _save_now_and_then(self) -> None:
         while True:

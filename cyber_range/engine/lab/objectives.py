@@ -12,8 +12,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cyber_range.engine.agents.context import Clock
@@ -23,7 +25,10 @@ from cyber_range.engine.lab.checks import ACTIVE, Measured, Measuring
 from cyber_range.engine.lab.submissions import LONGEST, is_right
 from cyber_range.engine.scenario.model import Check, Objective, Production, SubmissionCheck
 
+log = logging.getLogger(__name__)
+
 EVERY = 0.5  # wall seconds between two looks
+AFTER_FAULT = 10.0
 ACTIVE_EVERY = 2.0  # wall seconds between two tries of a check that sends something
 
 
@@ -77,35 +82,41 @@ class Objectives:
         steps: Callable[[], Mapping[str, StepState]],
         tell: Callable[[ObjectiveState], None],
         tell_production: Callable[[bool, list[Measured]], None],
+        warn: Callable[[str, str], None],
     ) -> None:
         self.states = {objective.id: ObjectiveState(objective) for objective in objectives}
         self.production_alive: bool | None = None
         self.production_evidence: list[Measured] = []
         self._production, self._measuring, self._clock = production, measuring, clock
-        self._steps, self._tell, self._tell_production = steps, tell, tell_production
+        self._steps, self._tell, self._tell_production, self._warn = steps, tell, tell_production, warn
         self._tried: dict[tuple[str, int], tuple[float, Measured]] = {}
         self._locks = {objective.id: asyncio.Lock() for objective in objectives}
 
     async def run(self, paused: Callable[[], bool]) -> None:
         """Looks again and again, each objective at its own pace, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_production(paused))
-            for state in self.states.values():
-                group.create_task(self._watch(state, paused))
+            if self._production is not None:
+                group.create_task(self._again_and_again("production", self._look_at_production, paused))
+            for name in self.states:
+                group.create_task(self._again_and_again(f"objective {name}", partial(self.evaluate, name), paused))
 
-    async def _watch(self, state: ObjectiveState, paused: Callable[[], bool]) -> None:
+    async def _again_and_again(self, what: str, look: Callable[[], Awaitable[Any]], paused: Callable[[], bool]) -> None:
+        """One fault in a check may not end the others: it is said, and tried again more slowly."""
         while True:
+            wait = EVERY
             if not paused():
-                await self.evaluate(state.objective.id)
-            await asyncio.sleep(EVERY)
+                try:
+                    await look()
+                except Exception as exc:
+                    log.exception("%s", what)
+                    self._warn(f"{what} could not be measured: {type(exc).__name__}: {exc}", "Report it with the scenario")
+                    wait = AFTER_FAULT
+            await asyncio.sleep(wait)
 
-    async def _watch_production(self, paused: Callable[[], bool]) -> None:
-        while self._production is not None:
-            if not paused():
-                for poll in self._production.polls:
-                    self._measuring.learn(poll)
-                await self.measure_production()
-            await asyncio.sleep(EVERY)
+    async def _look_at_production(self) -> None:
+        for poll in self._production.polls if self._production else ():
+            self._measuring.learn(poll)
+        await self.measure_production()
 
     async def measure_production(self) -> bool | None:
         """Is the plant alive: the legitimate master polls and the plant produces. None while not measured."""
