@@ -201,6 +201,18 @@ class Membership(models.Model):
         ]
 
 
+class Invitation(models.Model):
+    """A one-use code with which an invited person sets the first password. Only its hash is kept."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="invitations")
+    organisation = models.ForeignKey(Organisation, models.CASCADE, related_name="+")
+    code_hash = models.CharField(max_length=64, unique=True)
+    made_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    made_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+
 class Consent(models.Model):
     """What a person agreed to, in which words' version, when and from where (PIPL art. 13-17, 29)."""
 

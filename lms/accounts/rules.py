@@ -73,3 +73,17 @@ def jurisdiction_prefixes(user: User | AnonymousUser) -> tuple[str, ...]:
         )
         user._jurisdictions = known
     return known
+
+
+# What an organisation's admin may grant at home. Bureau officers are granted by the bureau's own admin.
+GRANTABLE = {
+    "enterprise": (Role.LEARNER, Role.SECURITY, Role.ADMIN, Role.TRAINER),
+    "park": (Role.LEARNER, Role.SECURITY, Role.ADMIN, Role.TRAINER),
+    "provider": (Role.LEARNER, Role.TRAINER, Role.ADMIN),
+    "assessment": (Role.ASSESSOR, Role.ADMIN),
+    "bureau": (Role.OFFICER, Role.ADMIN),
+}
+
+
+def grantable_roles(organisation: Organisation) -> tuple[Role, ...]:
+    return GRANTABLE.get(organisation.kind, ())

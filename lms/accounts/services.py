@@ -1,0 +1,184 @@
+"""Inviting, admitting and releasing people; consent; a person's own data."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from lms.accounts import audit
+from lms.accounts.models import AuditEntry, Consent, Invitation, Membership, Organisation, User
+from lms.accounts.rules import Role, grantable_roles
+
+CODE_CHARACTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # no 0/O, 1/I/L
+CODE_LENGTH = 12  # 59 bits, with a rate limit in front and seven days of life
+INVITATION_DAYS = 7
+CONSENT_VERSION = "2026-11"
+
+
+def hash_code(code: str) -> str:
+    return hashlib.sha256(code.upper().replace("-", "").replace(" ", "").encode()).hexdigest()
+
+
+@transaction.atomic
+def invite(
+    organisation: Organisation, *, username: str, name: str, job_title: str, phone: str, roles: Iterable[str], by: User
+) -> tuple[User, str]:
+    """Makes the person with these roles and a one-use code to hand over. Returns (person, code shown once).
+
+    Raises ValidationError for a taken user name or a role this organisation cannot grant.
+    """
+    if User.objects.filter(username__iexact=username).exists():
+        raise ValidationError({"username": _("用户名“%(u)s”已有人使用,请换一个,例如加上厂名缩写。") % {"u": username}})
+    user = User(username=username, name=name, job_title=job_title, phone=phone, is_demo=organisation.is_demo)
+    user.set_unusable_password()
+    user.full_clean(exclude=["password"])
+    user.save()
+    set_roles(user, organisation=organisation, roles=roles, by=by)
+    code = make_code(user, organisation=organisation, by=by)
+    audit.record("staff.invited", user, by=by, organisation=organisation, roles=sorted(roles))
+    return user, code
+
+
+@transaction.atomic
+def make_code(user: User, *, organisation: Organisation, by: User) -> str:
+    """A fresh one-use code; earlier ones of the person end. Shown once, kept as a hash."""
+    user.invitations.filter(used_at=None).update(expires_at=timezone.now())
+    raw = "".join(secrets.choice(CODE_CHARACTERS) for _ in range(CODE_LENGTH))
+    Invitation.objects.create(
+        user=user,
+        organisation=organisation,
+        code_hash=hash_code(raw),
+        made_by=by,
+        expires_at=timezone.now() + timedelta(days=INVITATION_DAYS),
+    )
+    return "-".join(raw[i : i + 4] for i in range(0, CODE_LENGTH, 4))
+
+
+@transaction.atomic
+def join(*, code: str, password: str, consented: bool, ip: str | None) -> User:
+    """Sets the first password by an invitation's code. Raises ValidationError; the same words for unknown and used."""
+    invitation = (
+        Invitation.objects.select_for_update()
+        .select_related("user", "organisation")
+        .filter(code_hash=hash_code(code), used_at=None, expires_at__gt=timezone.now())
+        .first()
+    )
+    if invitation is None:
+        raise ValidationError({"code": _("加入码不对或已过期,请向企业管理员要一个新的。")})
+    if not consented:
+        raise ValidationError({"consent": _("需要您同意后才能继续。")})
+    user = invitation.user
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise ValidationError({"password": error.messages}) from error
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    invitation.used_at = timezone.now()
+    invitation.save(update_fields=["used_at"])
+    give_consent(user, purpose="service", version=CONSENT_VERSION, ip=ip)
+    audit.record("staff.joined", user, by=user, organisation=invitation.organisation, ip=ip)
+    return user
+
+
+@transaction.atomic
+def set_roles(user: User, *, organisation: Organisation, roles: Iterable[str], by: User) -> None:
+    """Makes the person's roles here exactly `roles`. Ended memberships stay as history.
+
+    Raises ValidationError for a role the organisation cannot grant and for taking the last admin away.
+    """
+    wanted, allowed = set(roles), set(grantable_roles(organisation))
+    strange = wanted - allowed
+    if strange:
+        words = "、".join(str(Role(role).label) for role in strange)
+        raise ValidationError({"roles": _("%(roles)s 不能由本单位授予。") % {"roles": words}})
+    standing = {m.role: m for m in user.memberships.active().of(organisation)}
+    if Role.ADMIN in standing and Role.ADMIN not in wanted:
+        others = Membership.objects.active().of(organisation).filter(role=Role.ADMIN).exclude(user=user)
+        if not others.exists():
+            raise ValidationError({"roles": _("至少要留一名企业管理员。")})
+    for role in wanted - standing.keys():
+        Membership.objects.create(user=user, organisation=organisation, role=role)
+    for role in standing.keys() - wanted:
+        standing[role].ended_at = timezone.now()
+        standing[role].save(update_fields=["ended_at"])
+    if wanted != set(standing):
+        audit.record("staff.roles", user, by=by, organisation=organisation, roles=sorted(wanted))
+
+
+@transaction.atomic
+def update_person(user: User, *, organisation: Organisation, by: User, roles: Iterable[str], **values: str) -> User:
+    """Changes name, job title or phone and the roles here."""
+    for name, value in values.items():
+        setattr(user, name, value)
+    user.full_clean(exclude=["password"])
+    user.save(update_fields=list(values))
+    set_roles(user, organisation=organisation, roles=roles, by=by)
+    audit.record("staff.updated", user, by=by, organisation=organisation, fields=sorted(values))
+    return user
+
+
+@transaction.atomic
+def release(user: User, *, organisation: Organisation, by: User) -> None:
+    """Ends every role of the person here (left the company). What he earned stays his."""
+    set_roles(user, organisation=organisation, roles=(), by=by)
+
+
+@transaction.atomic
+def give_consent(user: User, *, purpose: str, version: str, ip: str | None) -> Consent:
+    consent, _made = Consent.objects.get_or_create(
+        user=user, purpose=purpose, version=version, withdrawn_at=None, defaults={"ip": ip}
+    )
+    return consent
+
+
+@transaction.atomic
+def withdraw_consent(consent: Consent, *, by: User) -> None:
+    """PIPL art. 15. Withdrawal is recorded, not deleted."""
+    if consent.withdrawn_at is None:
+        consent.withdrawn_at = timezone.now()
+        consent.save(update_fields=["withdrawn_at"])
+        audit.record("consent.withdrawn", consent, by=by, purpose=consent.purpose)
+
+
+@transaction.atomic
+def update_own_profile(user: User, *, phone: str, email: str, language: str) -> User:
+    user.phone, user.email, user.language = phone, email, language
+    user.full_clean(exclude=["password"])
+    user.save(update_fields=["phone", "email", "language"])
+    audit.record("profile.updated", user, by=user)
+    return user
+
+
+def personal_data(user: User) -> dict[str, Any]:
+    """What this app holds of the person, for 'download my data' (PIPL art. 45). Other apps add theirs by the hook
+    "personal_data"."""
+    return {
+        "profile": {
+            "username": user.username, "name": user.name, "phone": user.phone, "email": user.email,
+            "job_title": user.job_title, "joined": user.date_joined.isoformat(),
+        },
+        "memberships": [
+            {"organisation": m.organisation.name, "role": m.role, "from": m.started_at.isoformat(),
+             "to": m.ended_at.isoformat() if m.ended_at else None}
+            for m in user.memberships.select_related("organisation")
+        ],
+        "consents": [
+            {"purpose": c.purpose, "version": c.version, "given": c.given_at.isoformat(),
+             "withdrawn": c.withdrawn_at.isoformat() if c.withdrawn_at else None}
+            for c in user.consents.all()
+        ],
+        "audit": [
+            {"at": a.at.isoformat(), "action": a.action, "target": a.target_label}
+            for a in AuditEntry.objects.filter(actor=user)[:1000]
+        ],
+    }  # fmt: skip
