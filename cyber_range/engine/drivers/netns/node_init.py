@@ -63,11 +63,11 @@ class NodeInit:
         self.jobs: dict[int, Job] = {}  # by pid
         self.pts = -1
 
-    def run(self, package: str, python: str) -> NoReturn:
+    def run(self, sources: tree.Sources, masks: tree.Masks) -> NoReturn:
         """Serves until the supervisor's socket closes."""
-        self.python = python
+        self.python = sources.python
         try:
-            self.build(package)
+            self.build(sources, masks)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the supervisor must hear it: nothing else can
             wire.send(self.sock, {"event": "failed", "error": f"{type(exc).__name__}: {exc}",
                                   "where": traceback.format_exc(limit=-3)})
@@ -88,14 +88,13 @@ class NodeInit:
                 else:
                     self.serve_one()
 
-    def build(self, package: str) -> None:
-        hub = self.hub
+    def build(self, sources: tree.Sources, masks: tree.Masks) -> None:
         name = self.plan["name"]
         linux.set_title("init")
-        if not hub:
+        if not self.hub:
             linux.set_hostname(name)
-        self.pts = tree.build_node_tree(self.fence.store_mib, self.plan["hosts"], name)
-        tree.follow_package(package)
+        self.pts = tree.build_node_tree(sources, masks, self.fence.store_mib, self.plan["hosts"], name)
+        tree.follow_package(sources.package)
 
     def serve_one(self) -> None:
         received = wire.receive(self.sock)
@@ -249,6 +248,7 @@ class NodeInit:
             for number in RESET_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            gc.enable()
             code = story()
         except SystemExit as exc:
             code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)

@@ -10,6 +10,7 @@ node_init knows, passed on as it is. Events {"event", "node", ...} come from nod
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import select
@@ -72,8 +73,8 @@ class NodeHandle:
     name: str
     plan: dict[str, Any]
     sock: socket.socket
-    pid: int = 0
-    namespaces: dict[str, int] = field(default_factory=dict)  # descriptors, taken while init was dumpable
+    pid: int
+    namespace: int = -1  # descriptor of its network namespace, taken while its init was dumpable
     ports: list[str] = field(default_factory=list)
 
 
@@ -90,7 +91,9 @@ class Supervisor:
         self.filter_program = confine.filter_for_this_machine()
 
     def run(self) -> None:
+        gc.disable()  # collecting would copy pages that we share with the zygote
         tree.build_range_tree(self.sources)
+        self.masks = tree.masks()
         for key in ("all", "default"):
             with contextlib.suppress(FileNotFoundError):
                 linux.write_text(f"/proc/sys/net/ipv6/conf/{key}/disable_ipv6", "1")
@@ -204,7 +207,6 @@ class Supervisor:
                     made.append(self.fork_node(plan))
             deadline = time.monotonic() + NODE_SECONDS
             for handle in made:
-                self.expect(handle, "pid", deadline)
                 if not handle.plan["hub"]:
                     self.link(handle)
             for handle in made:
@@ -238,55 +240,46 @@ class Supervisor:
             if message.get("event") == "memory":
                 self.watchdog.watch(sender, handle.name, int(message["job"]), fds)
                 continue
-            if what == "pid":
-                handle.pid = int(message["pid"])
-            elif what == "configured" and not message.get("ok"):
+            if what == "configured" and not message.get("ok"):
                 raise OSError(f"node {handle.name}: {message.get('error')}")
             return
 
     def fork_node(self, plan: dict[str, Any]) -> NodeHandle:
         ours, theirs = wire.pair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        pid = os.fork()
+        pid = linux.clone_into(HUB_NAMESPACES if plan["hub"] else RANGE_NAMESPACES)
         if pid == 0:
             try:
                 self.become_node(theirs, plan)
             except BaseException as exc:  # noqa: BLE001 - a half-made node: tell the supervisor and go
                 with contextlib.suppress(OSError):
                     wire.send(theirs, {"event": "failed", "error": f"{type(exc).__name__}: {exc}"})
-            os._exit(1)
+            finally:
+                os._exit(1)
         theirs.close()
-        return NodeHandle(plan["name"], plan, ours)
+        return NodeHandle(plan["name"], plan, ours, pid)
 
     def become_node(self, sock: socket.socket, plan: dict[str, Any]) -> NoReturn:
-        """In the first child: namespaces and maps. Its child becomes pid 1 of the node."""
+        """Pid 1 of a node, fresh in its namespaces."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         linux.close_all_but({sock.fileno()})
-        linux.set_dumpable(True)
         hub = bool(plan["hub"])
-        linux.unshare(HUB_NAMESPACES if hub else RANGE_NAMESPACES)
         if not hub:
             linux.new_user_namespace_maps(0, 0, 0)
-        pid = os.fork()
-        if pid:
-            wire.send(sock, {"event": "pid", "pid": pid})
-            os._exit(0)
-        linux.write_text("/proc/self/oom_score_adj", "1000")
+        linux.write_text("/proc/self/oom_score_adj", "1000")  # while this is the range's /proc and writable
         fence = confine.Fence.from_dict(plan["fence"])
         wire_plan = {key: plan[key] for key in ("name", "hosts", "interfaces", "neighbours", "routes", "forwards")}
-        NodeInit(sock, wire_plan, fence, self.filter_program, hub).run(self.sources.package, self.sources.python)
+        NodeInit(sock, wire_plan, fence, self.filter_program, hub).run(self.sources, self.masks)
 
     def link(self, handle: NodeHandle) -> None:
-        for kind in ("net",):
-            handle.namespaces[kind] = os.open(f"/proc/{handle.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+        handle.namespace = os.open(f"/proc/{handle.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         for leg in handle.plan["interfaces"]:
             self.ports_made += 1
             port = f"port{self.ports_made}"
             handle.ports.append(port)
             self.kernel.add_veth(port, f"{handle.name}.{leg['ifname']}", self.bridges[leg["zone"]], leg["ifname"],
-                                 leg["mac"], handle.namespaces["net"])
+                                 leg["mac"], handle.namespace)
 
     def do_remove_node(self, message: dict[str, Any]) -> None:
         handle = self.nodes.pop(message["node"], None)
@@ -303,9 +296,9 @@ class Supervisor:
                 os.waitpid(handle.pid, 0)
         for port in handle.ports:
             self.kernel.delete(port)
-        for fd in handle.namespaces.values():
-            os.close(fd)
-        handle.namespaces.clear()
+        if handle.namespace >= 0:
+            os.close(handle.namespace)
+            handle.namespace = -1
         handle.sock.close()
         self.watchdog.forget_node(handle.name)
 

@@ -8,7 +8,6 @@ privileged than the range's user namespace, they cannot undo the read-only flag 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,6 +36,8 @@ DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 ETC_FILES = ("ld.so.cache", "nsswitch.conf", "services", "protocols", "localtime", "profile", "bash.bashrc", "inputrc",
              "ethertypes", "rpc", "timezone", "debian_version", "os-release")
 ETC_FOLDERS = ("alternatives", "iproute2", "terminfo", "wireshark", "ssl/openssl.cnf", "ssl/certs")
+DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+                "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"}
 LINKS = ("bin", "sbin", "lib", "lib64", "lib32")
 READ_ONLY = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV
 DEVICE_ONLY = ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC  # never NODEV: it would make the devices dead
@@ -120,7 +121,7 @@ def open_sources(sources: Sources) -> dict[str, int]:
             wanted[f"/{name}"] = f"/{name}"
     for name in ETC_FOLDERS:
         if os.path.exists(f"/etc/{name}"):
-            wanted[f"/etc/{name}"] = f"/etc/{name}"
+            wanted[f"{NEUTRAL}/etc/{name}"] = f"/etc/{name}"
     package = f"{NEUTRAL}/cyber_range"
     wanted[f"{package}/engine"] = f"{sources.package}/engine"
     scenarios = Path(sources.package, "scenarios")
@@ -146,18 +147,19 @@ def build_range_tree(sources: Sources) -> None:
 
     base = "/tmp"
     tmpfs(base, "2m", "2k")
-    for name in ("etc", "dev", "proc", "sys", "mnt", "tmp", "run", "opt", "root", "home", "var"):
+    for name in ("etc", "dev", "dev/pts", "dev/shm", "proc", "mnt"):
         os.mkdir(f"{base}/{name}")
     for name, target in symlinks.items():
         os.symlink(target, f"{base}/{name}")
+    neutral = f"{base}{NEUTRAL}"
+    for name in ("bin", "etc", "empty", "cyber_range"):
+        os.makedirs(f"{neutral}/{name}")
     for name, data in texts.items():
-        Path(base, "etc", name).write_bytes(data)
-    put(f"{base}/etc/passwd", PASSWD)
-    put(f"{base}/etc/group", GROUP)
-    put(f"{base}/etc/shells", "/bin/sh\n/bin/bash\n")
-    put(f"{base}/etc/resolv.conf", "# no name server: names of this network stand in /etc/hosts\n")
-    put(f"{base}/etc/lianbing.bashrc", BASHRC)
-    write_wrappers(f"{base}{NEUTRAL}", sources.python)
+        Path(neutral, "etc", name).write_bytes(data)
+    put(f"{neutral}/etc/shells", "/bin/sh\n/bin/bash\n")
+    put(f"{neutral}/etc/lianbing.bashrc", BASHRC)
+    put(f"{neutral}/cyber_range/__init__.py", "")
+    write_wrappers(f"{neutral}/bin", sources.python)
     for target, fd in fds.items():
         bind_fd(fd, base + target, READ_ONLY)
         os.close(fd)
@@ -165,18 +167,33 @@ def build_range_tree(sources: Sources) -> None:
     for name, fd in devices.items():
         bind_fd(fd, f"{base}/dev/{name}", DEVICE_ONLY)
         os.close(fd)
+    for name, place in DEVICE_LINKS.items():
+        os.symlink(place, f"{base}/dev/{name}")
+    for folder in ("/dev", NEUTRAL):  # each one mount with all that lies under it, so that a node takes it in one step
+        linux.mount(base + folder, base + folder, None, MS_BIND | MS_REC)
+        linux.mount_attributes(base + folder, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC if folder == "/dev" else READ_ONLY)
     linux.mount("proc", f"{base}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     linux.pivot_here(base)
     linux.mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
 
 
-def write_wrappers(neutral: str, python: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Which of the names to hide this kernel's /proc has."""
+
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+def masks() -> Masks:
+    return Masks(tuple(name for name in MASKED_FILES if os.path.exists(f"/proc/{name}")),
+                 tuple(name for name in MASKED_FOLDERS if os.path.isdir(f"/proc/{name}")))
+
+
+def write_wrappers(folder: str, python: str) -> None:
     """lb-scan and its sisters: short scripts on the PATH of every shell and exec."""
-    os.makedirs(f"{neutral}/bin")
-    os.makedirs(f"{neutral}/cyber_range")
-    put(f"{neutral}/cyber_range/__init__.py", "")
     for tool in TOOLS:
-        put(f"{neutral}/bin/lb-{tool}",
+        put(f"{folder}/lb-{tool}",
             f"#!/bin/sh\nPYTHONPATH={NEUTRAL} PYTHONDONTWRITEBYTECODE=1 "
             f'exec "{python}" -m cyber_range.engine.agents.tools {tool} "$@"\n', 0o755)
 
@@ -196,7 +213,8 @@ def hide_project(base: str, sources: Sources) -> None:
     linux.mount_attributes(base + project, READ_ONLY)
 
 
-def build_node_tree(store_mib: int, hosts: Sequence[tuple[str, str]], hostname: str) -> int:
+def build_node_tree(sources: Sources, hidden: Masks, store_mib: int, hosts: Sequence[tuple[str, str]],
+                    hostname: str) -> int:
     """Called as pid 1 of a node, in its namespaces, standing in the range tree. Returns a descriptor of its /dev/pts.
 
     One tmpfs is the root and the only writable store: /tmp, /home, /var … share its quota.
@@ -204,73 +222,49 @@ def build_node_tree(store_mib: int, hosts: Sequence[tuple[str, str]], hostname: 
     linux.mount(None, "/", None, MS_REC | MS_PRIVATE)
     base = "/mnt"
     tmpfs(base, f"{store_mib}m", "4k")
-    for name in ("dev", "proc", "sys", "mnt", "tmp", "run", "opt", "root", "home", "var", "var/log", "var/tmp", "etc",
-                 "dev/pts", "dev/shm"):
+    for name in ("dev", "proc", "sys", "mnt", "tmp", "run", "run/shm", "opt", "root", "home", "var", "var/log", "var/tmp",
+                 "etc", "usr"):
         os.mkdir(f"{base}/{name}")
-    for name in ("tmp", "var/tmp", "dev/shm"):
+    for name in ("tmp", "var/tmp", "run/shm"):
         os.chmod(f"{base}/{name}", 0o1777)
-    os.chmod(f"{base}/root", 0o700)
-    for point in bind_points():
-        target = base + point
-        if os.path.isdir(point):
-            os.makedirs(target, exist_ok=True)
-        else:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            Path(target).touch()
-        bind(point, target, None)
-    copy_small(base, hosts, hostname)
-    for name, place in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
-                        ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")):
-        os.symlink(place, f"{base}/dev/{name}")
+    for entry in os.scandir("/"):
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), f"{base}/{entry.name}")
+    links = [f"/{name}" for name in LINKS if os.path.isdir(f"/{name}") and not os.path.islink(f"/{name}")]
+    for point in ("/usr", *links, *sources.prefixes, NEUTRAL, "/dev"):
+        os.makedirs(base + point, exist_ok=True)
+        linux.mount(point, base + point, None, MS_BIND | MS_REC)
+    fill_etc(f"{base}/etc", hosts, hostname)
+    linux.mount(f"{base}/run/shm", f"{base}/dev/shm", None, MS_BIND)
     linux.mount("devpts", f"{base}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
-    mount_proc(f"{base}/proc")
-    tmpfs(f"{base}/sys", "4k", "16", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+    mount_proc(f"{base}/proc", hidden)
+    linux.mount(f"{NEUTRAL}/empty", f"{base}/sys", None, MS_BIND)
     linux.pivot_here(base)
     return os.open("/dev/pts", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def bind_points() -> list[str]:
-    """Mount points of the range tree that nodes take over (topmost first; /proc is made anew)."""
-    points = []
-    for line in linux.read_text("/proc/self/mountinfo").splitlines():
-        point = line.split()[4].encode().decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
-        if point in ("/", "/mnt") or under(point, "/proc") or any(under(point, seen) for seen in points):
-            continue
-        points.append(point)
-    return points
-
-
-def copy_small(base: str, hosts: Sequence[tuple[str, str]], hostname: str) -> None:
-    """What is not a mount in the range tree: links, the small /etc files (a trainee may edit them), our own package."""
-    for name in LINKS:
-        if os.path.islink(f"/{name}"):
-            os.symlink(os.readlink(f"/{name}"), f"{base}/{name}")
-    for entry in os.scandir("/etc"):
-        if entry.is_file(follow_symlinks=False) and not os.path.exists(f"{base}/etc/{entry.name}"):
-            shutil.copyfile(entry.path, f"{base}/etc/{entry.name}")
-    for folder, mode in ((f"{NEUTRAL}/bin", 0o755), (f"{NEUTRAL}/cyber_range", 0o644)):
-        os.makedirs(base + folder, exist_ok=True)
-        for entry in os.scandir(folder):
-            if entry.is_file():
-                shutil.copyfile(entry.path, f"{base}{folder}/{entry.name}")
-                os.chmod(f"{base}{folder}/{entry.name}", mode)
-    put(f"{base}/etc/hostname", f"{hostname}\n")
+def fill_etc(etc: str, hosts: Sequence[tuple[str, str]], hostname: str) -> None:
+    """Links to the range's read-only files, and the few that are the node's own (a trainee may edit them)."""
+    for name in os.listdir(f"{NEUTRAL}/etc"):
+        os.symlink(f"{NEUTRAL}/etc/{name}", f"{etc}/{name}")
+    put(f"{etc}/passwd", PASSWD)
+    put(f"{etc}/group", GROUP)
+    put(f"{etc}/resolv.conf", "# no name server: names of this network stand in /etc/hosts\n")
+    put(f"{etc}/hostname", f"{hostname}\n")
     lines = ["127.0.0.1 localhost", f"127.0.1.1 {hostname}", *(f"{ip} {name}" for ip, name in hosts)]
-    put(f"{base}/etc/hosts", "\n".join(lines) + "\n")
+    put(f"{etc}/hosts", "\n".join(lines) + "\n")
 
 
-def mount_proc(place: str) -> None:
+def mount_proc(place: str, hidden: Masks) -> None:
     """The node's own /proc: masked, then read-only. Without that, node root could lower oom_score_adj.
 
     /proc/sys/net is a mount of its own: pid 1 closes it after configuring the legs, except where the node has NET_ADMIN.
     """
     linux.mount("proc", place, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    for name in MASKED_FILES:
-        if os.path.exists(f"{place}/{name}"):
-            linux.mount("/dev/null", f"{place}/{name}", None, MS_BIND)
-    for name in MASKED_FOLDERS:
-        if os.path.isdir(f"{place}/{name}"):
-            tmpfs(f"{place}/{name}", "4k", "16", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+    for name in hidden.files:
+        linux.mount("/dev/null", f"{place}/{name}", None, MS_BIND)
+    for name in hidden.folders:
+        linux.mount(f"{NEUTRAL}/empty", f"{place}/{name}", None, MS_BIND)
     linux.mount(f"{place}/sys/net", f"{place}/sys/net", None, MS_BIND)
     linux.mount_attributes(place, ATTR_RDONLY, recursive=False)
 
