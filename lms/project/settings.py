@@ -61,7 +61,6 @@ INSTALLED_APPS = [
     "wagtail",
     "modelcluster",
     "taggit",
-    "modelsearch",
     "allauth",
     "allauth.account",
     "allauth.socialaccount",

@@ -1,0 +1,63 @@
+"""Every write of courses is a verb here; screens, commands, tasks, tests and other apps call the same ones.
+
+For certification (reads only): `course_completed`, `hours_earned`, `best_exam`, and `ExamSession.evidence()`.
+"""
+
+from courses.services.desk import align_groups, item_statistics, prepare_teaching
+from courses.services.exams import (
+    Saved,
+    best_exam,
+    close_overdue,
+    flag,
+    may_open,
+    open_exam,
+    presented,
+    regrade,
+    save_answer,
+    submit_exam,
+)
+from courses.services.figures import keep_figure
+from courses.services.learning import (
+    Feedback,
+    answer_inline,
+    complete_lesson,
+    course_completed,
+    course_progress,
+    enrol,
+    hours_earned,
+    save_position,
+    see_lesson,
+    withdraw,
+)
+from courses.services.packages import Imported, import_course
+from courses.services.questions import revise_question
+
+__all__ = [
+    "Feedback",
+    "Imported",
+    "Saved",
+    "align_groups",
+    "answer_inline",
+    "best_exam",
+    "close_overdue",
+    "complete_lesson",
+    "course_completed",
+    "course_progress",
+    "enrol",
+    "flag",
+    "hours_earned",
+    "import_course",
+    "item_statistics",
+    "keep_figure",
+    "may_open",
+    "open_exam",
+    "prepare_teaching",
+    "presented",
+    "regrade",
+    "revise_question",
+    "save_answer",
+    "save_position",
+    "see_lesson",
+    "submit_exam",
+    "withdraw",
+]

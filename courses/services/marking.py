@@ -1,0 +1,16 @@
+"""Answers and shares as they are stored."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+
+def is_empty(answer: Any) -> bool:
+    return answer is None or answer in ("", [], {})
+
+
+def as_decimal(share: Fraction) -> Decimal:
+    """Four decimals are stored; marks are always computed again from answer and key."""
+    return (Decimal(share.numerator) / Decimal(share.denominator)).quantize(Decimal("0.0001"))
