@@ -20,6 +20,7 @@ from cyber_range.engine.host.tickets import Bound
 from cyber_range.engine.host.wire import BadRequest
 from cyber_range.engine.lab import picture
 from cyber_range.engine.lab.lab import Lab
+from cyber_range.engine.lab.solver import actions_of
 
 EXEC_OUTPUT = 1024 * 1024
 PIECE = 1024 * 1024
@@ -135,6 +136,9 @@ class Verbs:
 
     async def script(self, range_id: RangeId) -> Answer:
         return (await self._lab(range_id)).script()
+
+    async def solver(self, range_id: RangeId) -> Answer:
+        return {"actions": actions_of(await self._lab(range_id))}
 
     async def topology(self, range_id: RangeId) -> Answer:
         return (await self._lab(range_id)).topology()

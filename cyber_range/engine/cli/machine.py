@@ -1,0 +1,168 @@
+"""doctor, sweep, image build, host, capture: what concerns this machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from cyber_range.engine.cli.ranges import SCENARIOS
+from cyber_range.engine.cli.words import say, tell
+from cyber_range.engine.drivers import registry
+from cyber_range.engine.errors import DriverUnavailable, RangeError
+from cyber_range.engine.host.client import Client
+from cyber_range.engine.host.daemon import Daemon, Settings, pools_of
+from cyber_range.engine.host.privileges import give_up_root
+from cyber_range.engine.host.server import open_socket, run
+
+# Tools that make a drill richer where the nodes see the host's /usr; lb-* stand in for each.
+TOOLS = {
+    "nmap": ("lb-scan", "apt-get install nmap"),
+    "tshark": ("lb-capture", "apt-get install tshark"),
+    "nft": ("lb-fw", "apt-get install nftables"),
+    "mbpoll": ("lb-modbus", "apt-get install mbpoll"),
+    "tcpdump": ("lb-capture", "apt-get install tcpdump"),
+}
+IMAGE = "cyber_range.engine.drivers.docker_engine.image"
+
+
+def default_socket() -> Path:
+    configured = os.environ.get("LIANBING_RANGE_SOCKET")
+    if configured:
+        return Path(configured)
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    base = Path(runtime) if runtime else Path.home() / ".cache"
+    return base / "lianbing" / "range.sock"
+
+
+def default_state() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "lianbing" / "range-host"
+
+
+def add_to(commands: Any) -> None:
+    doctor = commands.add_parser("doctor", help="本机可用的驱动和工具 / what works here")
+    doctor.set_defaults(run=lambda options: asyncio.run(_doctor()))
+    sweep = commands.add_parser("sweep", help="清除残留 / remove leftovers of ranges that nobody carries")
+    sweep.add_argument("--driver", choices=registry.names())
+    sweep.add_argument("--socket", type=Path, help="ask the range-host there, which knows what is alive")
+    sweep.set_defaults(run=_sweep)
+    image = commands.add_parser("image", help="靶场镜像 / the range image").add_subparsers(dest="what", required=True)
+    image.add_parser("build", help="构建 / build").set_defaults(run=_image_build)
+    host = commands.add_parser("host", help="靶场守护进程 / the range-host daemon")
+    host.add_argument("--socket", type=Path, default=None)
+    host.add_argument("--state", type=Path, default=None)
+    host.add_argument("--driver", default="auto", choices=["auto", *registry.names()])
+    host.add_argument("--scenarios", type=Path, default=SCENARIOS)
+    host.add_argument("--pool", action="append", default=[], metavar="CIDR")
+    host.add_argument("--max-ranges", type=int, default=20)
+    host.add_argument("--user", help="account to become when started as root (lianbing-range)")
+    host.set_defaults(run=_host)
+    capture = commands.add_parser("capture", help="下载抓包 / download the captures of a range")
+    capture.add_argument("range_id")
+    capture.add_argument("--zone")
+    capture.add_argument("--out", type=Path, default=Path())
+    capture.add_argument("--socket", type=Path, default=None)
+    capture.set_defaults(run=_capture)
+
+
+async def _doctor() -> int:
+    chosen = await registry.auto()
+    for name, probe in (await registry.probe_all()).items():
+        if probe.usable:
+            mark = say("可用", "usable") + (say(" (auto 选用)", " (auto takes it)") if name == chosen else "")
+            tell(f"✓ 驱动 {name}: {mark}", f"✓ driver {name}: {mark}")
+            for limit in probe.unbounded:
+                tell(f"    不能限制: {limit}", f"    cannot bound: {limit}")
+        else:
+            tell(f"✗ 驱动 {name}: {probe.reason}", f"✗ driver {name}: {probe.reason}")
+            if probe.remedy:
+                tell(f"    处置: {probe.remedy}", f"    remedy: {probe.remedy}")
+    for tool, (instead, remedy) in TOOLS.items():
+        place = shutil.which(tool)
+        if place:
+            tell(f"✓ {tool}: {place}", f"✓ {tool}: {place}")
+        else:
+            tell(f"- {tool}: 没有, 节点里可用 {instead}; 安装: {remedy}", f"- {tool}: missing, nodes have {instead}; {remedy}")
+    return 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    if options.socket:
+        removed = Client(options.socket).call("sweep")["removed"]
+    else:
+        removed = asyncio.run(_sweep_here(options.driver))
+    said = ", ".join(f"{count} {kind}" for kind, count in sorted(removed.items()) if count)
+    tell(f"已清除: {said or '没有残留'}", f"removed: {said or 'nothing was left'}")
+    return 0
+
+
+async def _sweep_here(only: str | None) -> dict[str, int]:
+    removed: dict[str, int] = {}
+    for name, probe in (await registry.probe_all()).items():
+        if not probe.usable or only not in (None, name):
+            continue
+        driver = registry.load(name)()
+        try:
+            for kind, count in (await driver.sweep()).removed.items():
+                removed[kind] = removed.get(kind, 0) + count
+        finally:
+            await driver.aclose()
+    return removed
+
+
+def _image_build(options: argparse.Namespace) -> int:
+    try:
+        image = importlib.import_module(IMAGE)
+    except ImportError as exc:
+        raise DriverUnavailable(f"the image builder cannot be loaded: {exc}", remedy="make env") from exc
+    tag = image.build()
+    tell(f"镜像 {tag} 已就绪", f"image {tag} is there")
+    return 0
+
+
+def _host(options: argparse.Namespace) -> int:
+    socket_path = (options.socket or default_socket()).absolute()
+    state = (options.state or default_state()).absolute()
+    try:
+        pools = pools_of(options.pool)
+    except ValueError as exc:
+        raise RangeError(f"--pool: {exc}", remedy="Write it like 10.213.0.0/16") from None
+    settings = Settings(
+        state=state, scenarios=options.scenarios.absolute(), driver=options.driver, pools=pools,
+        max_ranges=options.max_ranges,
+    )  # fmt: skip
+    os.umask(0o077)
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    daemon = Daemon(settings)
+    daemon.lock()
+    listener = open_socket(socket_path)
+    uid = give_up_root(
+        state=state, readable=(settings.scenarios,), docker=options.driver in ("auto", "docker"), user=options.user
+    )
+    tell(f"range-host 在 {socket_path} 上服务 (uid {uid})", f"range-host serves on {socket_path} (uid {uid})")
+    asyncio.run(run(daemon, listener, socket_path))
+    return 0
+
+
+def _capture(options: argparse.Namespace) -> int:
+    options.out.mkdir(parents=True, exist_ok=True)
+    with Client(options.socket or default_socket()) as client:
+        found = [
+            one for one in client.call("captures", range_id=options.range_id)["captures"]
+            if options.zone in (None, one["zone"])
+        ]  # fmt: skip
+        for one in found:
+            path = options.out / one["name"]
+            with path.open("wb") as file:
+                for piece in client.file("capture", range_id=options.range_id, name=one["name"]):
+                    file.write(piece)
+            tell(f"{path}: {one['packets']} 个数据包", f"{path}: {one['packets']} packets")
+    if not found:
+        sys.stderr.write(say("没有抓包\n", "there are no captures\n"))
+        return 1
+    return 0
