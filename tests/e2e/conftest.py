@@ -76,9 +76,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     )  # fmt: skip
     try:
         wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, seconds=180)
-        yield Product(
-            f"http://127.0.0.1:{port}", state, json.loads((state / "accounts.json").read_text()), process
-        )
+        yield Product(f"http://127.0.0.1:{port}", state, json.loads((state / "accounts.json").read_text()), process)
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -92,7 +90,9 @@ def wait_until_ready(url: str, process: subprocess.Popen[str], *, seconds: float
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise AssertionError(f"the demo ended with {process.returncode}:\n{process.stdout.read() if process.stdout else ''}")
+            raise AssertionError(
+                f"the demo ended with {process.returncode}:\n{process.stdout.read() if process.stdout else ''}"
+            )
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
                 if answer.status == 200:
