@@ -47,6 +47,8 @@ RUNNER = "cyber_range.engine.agents.runner:serve"
 # Programs by these first letters get an interpreter of their own: they import scapy, which is GPL, or sit beside it.
 EXECED = ("attack", "campaign", "traffic")
 TITLE_ROOM = "-" * 96  # argv bytes the zygote and its children write their titles into
+STORE = "/srv"  # the writable folder programs of a node share, where their spec names none
+TIMED_OUT = 124  # exit code, as timeout(1) has it
 OUTPUT_LIMIT = 8 << 20  # bytes kept of a command's stdout and of its stderr
 BACKLOG = 4096  # messages nobody has fetched before programs are no longer read
 REQUEST_SECONDS = 20.0
@@ -93,7 +95,7 @@ class Range:
     pending: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = field(default_factory=dict)
     applying: asyncio.Lock = field(default_factory=asyncio.Lock)
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
-    paused: bool = False
+    running: asyncio.Event = field(default_factory=asyncio.Event)  # cleared while paused
     closing: bool = False
     ended: bool = False
 
@@ -204,6 +206,7 @@ class NetnsDriver:
         death, held = os.pipe2(os.O_CLOEXEC)
         ours.setblocking(False)
         opened = Range(range_id, limits, ours, death, loop.create_future())
+        opened.running.set()
         self._ranges[range_id] = opened
         try:
             await self.start()
@@ -383,6 +386,7 @@ class NetnsDriver:
         for command in of.commands.values():
             if not command.exited.done():
                 command.exited.set_result(128 + signal.SIGKILL)
+        of.running.set()
         for pty in of.shells.values():
             pty.hang_up()
         of.shells.clear()
@@ -466,7 +470,7 @@ class NetnsDriver:
         node = of.nodes.get(node_name)
         if node is None:
             raise DriverError(f"Program {plan.name} has no node {node_name!r} in range {of.range_id}")
-        spec = dict(plan.spec)
+        spec = {"store": STORE, **plan.spec}
         if node.placement == "hub":
             taps = {zone.name: zone.bridge for zone in of.zones.values() if not zone.hidden}
             spec["taps"] = taps | dict(spec.get("taps") or {})
@@ -508,10 +512,12 @@ class NetnsDriver:
                                   remedy="Reset the range") from exc
 
     async def observe(self, range_id: str) -> Observed:
-        of = self._get(range_id)
+        of = self._ranges.get(range_id)
+        if of is None:
+            return Observed()
         answer, _ = await self._ask(of, {"verb": "observe"})
         nodes = frozenset(str(name) for name in answer["nodes"])
-        if of.paused:  # stopped inits do not answer; what ran before still stands there
+        if not of.running.is_set():  # stopped inits do not answer; what ran before still stands there
             running = {(program.node, program.name) for program in of.programs.values() if program.code is None}
             return Observed(frozenset(answer["zones"]), nodes, frozenset(running))
         ordered = sorted(nodes)
@@ -545,8 +551,6 @@ class NetnsDriver:
         plan = of.nodes.get(node)
         if plan is None:
             raise DriverError(f"There is no node {node!r} in range {range_id}", remedy="Converge the range again")
-        if of.paused:
-            raise DriverError(f"Range {range_id} is paused", remedy="Resume it first")
         return of, plan
 
     async def exec(self, range_id: str, node: str, argv: Sequence[str], *, stdin: bytes = b"",
@@ -555,6 +559,11 @@ class NetnsDriver:
         if not argv:
             raise DriverError("There is no command to run")
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        try:
+            await asyncio.wait_for(of.running.wait(), timeout)
+        except TimeoutError:
+            return ExecResult(TIMED_OUT, b"", b"", timed_out=True)
         job = next(self._numbers)
         exited: asyncio.Future[int] = loop.create_future()
         of.commands[job] = Command(exited)
@@ -575,11 +584,11 @@ class NetnsDriver:
             outer_in = -1
             timed_out = False
             try:
-                code = await asyncio.wait_for(asyncio.shield(exited), timeout)
+                code = await asyncio.wait_for(asyncio.shield(exited), max(0.0, deadline - loop.time()))
             except TimeoutError:
-                timed_out = True
+                timed_out, code = True, TIMED_OUT
                 await self._kill(of, node, job)
-                code = await asyncio.wait_for(exited, REQUEST_SECONDS)
+                await asyncio.wait_for(exited, REQUEST_SECONDS)
             _, open_still = await asyncio.wait(tasks, timeout=STRAY_SECONDS)
             for task in open_still:
                 task.cancel()
@@ -613,6 +622,7 @@ class NetnsDriver:
 
     async def shell(self, range_id: str, node: str, *, columns: int = 80, rows: int = 24) -> Pty:
         of, plan = self._reachable(range_id, node)
+        await of.running.wait()
         if not plan.shell:
             raise Refused(f"Node {node} has no shell", remedy="Choose a node of your seat's list", node=node)
         job = next(self._numbers)
@@ -622,7 +632,7 @@ class NetnsDriver:
 
         async def end() -> None:
             of.shells.pop(job, None)
-            if not of.ended and not of.paused:
+            if not of.ended and of.running.is_set():
                 with contextlib.suppress(DriverError):
                     await self._kill(of, node, job)
 
@@ -633,12 +643,12 @@ class NetnsDriver:
     async def pause(self, range_id: str) -> None:
         of = self._get(range_id)
         await self._ask(of, {"verb": "pause"})
-        of.paused = True
+        of.running.clear()
 
     async def resume(self, range_id: str) -> None:
         of = self._get(range_id)
         await self._ask(of, {"verb": "resume"})
-        of.paused = False
+        of.running.set()
 
     async def close(self, range_id: str) -> None:
         of = self._ranges.get(range_id)
@@ -662,8 +672,12 @@ class NetnsDriver:
                 of.death = -1
 
     async def sweep(self, keep: frozenset[str] = frozenset()) -> Swept:
-        """Ends ranges of owners that are gone, and what this very driver no longer knows. A living owner keeps its own."""
-        return Swept(await asyncio.to_thread(end_leftovers, self._owner, keep | frozenset(self._ranges)))
+        """Closes our own ranges that are not kept and ends those whose owner is gone. A living owner's are its own."""
+        ours = [range_id for range_id in self._ranges if range_id not in keep]
+        await asyncio.gather(*(self.close(range_id) for range_id in ours))
+        removed = await asyncio.to_thread(end_leftovers, self._owner, keep)
+        ranges = removed.pop("ranges", 0) + len(ours)
+        return Swept({"ranges": ranges, **removed} if ranges else removed)
 
     async def aclose(self) -> None:
         await asyncio.gather(*(self.close(range_id) for range_id in list(self._ranges)))

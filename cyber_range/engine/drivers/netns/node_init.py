@@ -189,7 +189,7 @@ class NodeInit:
             os.dup2(fd, target)
         linux.close_all_but(set())
         confine.confine(self.fence, self.filter_program)
-        return self.execute([self.python, "-m", "cyber_range.engine.agents", use], tree.environment())
+        return self.execute([self.python, "-m", "cyber_range.engine.agents", use], self.environment())
 
     def do_exec(self, message: dict[str, Any], fds: list[int], answer: dict[str, Any]) -> None:
         pid = os.fork()
@@ -204,7 +204,7 @@ class NodeInit:
         linux.close_all_but(set())
         os.chdir("/root")
         confine.confine(self.fence, self.filter_program)
-        return self.execute(argv, tree.environment(extra))
+        return self.execute(argv, self.environment(extra))
 
     def execute(self, argv: list[str], env: dict[str, str]) -> int:
         """execvpe with a shell's words and codes for what cannot run."""
@@ -237,8 +237,13 @@ class NodeInit:
         linux.close_all_but(set())
         os.chdir("/root")
         confine.confine(self.fence, self.filter_program)
-        env = tree.environment({"TERM": "xterm-256color"})
+        env = self.environment({"TERM": "xterm-256color"})
         return self.execute(["bash", "--noprofile", "--rcfile", "/etc/lianbing.bashrc", "-i"], env)
+
+    def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+        """nmap takes uid 0 for the right to raw sockets; where the node has none it must be told."""
+        plain = {} if "net_raw" in self.fence.caps else {"NMAP_UNPRIVILEGED": "1"}
+        return tree.environment({**plain, **(extra or {})})
 
     def child(self, story: Callable[[], int]) -> NoReturn:
         """Runs in a fresh fork and never returns into our loop."""
