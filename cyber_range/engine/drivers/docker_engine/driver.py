@@ -1,0 +1,598 @@
+"""The docker driver: one container per node, one bridge per zone, found again by label.
+
+The SDK blocks, so its calls run in a few threads (4 to 10 is where the engine stops getting faster); the byte
+streams of nodes and terminals are read by the event loop itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import ipaddress
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import docker
+import docker.errors
+
+from cyber_range.engine.drivers.base import AgentMessage, ExecResult, Probe, Pty, Swept
+from cyber_range.engine.drivers.docker_engine import guard, image, specs
+from cyber_range.engine.drivers.docker_engine.session import Session
+from cyber_range.engine.drivers.docker_engine.terminal import DockerPty
+from cyber_range.engine.drivers.docker_engine.wires import STDOUT, Wire, demultiplexed
+from cyber_range.engine.errors import AddressSpaceTaken, DriverError, DriverUnavailable, Refused, UnknownRange
+from cyber_range.engine.plan import (
+    Action,
+    CreateNode,
+    CreateZone,
+    Limits,
+    NodePlan,
+    Observed,
+    RemoveNode,
+    RemoveZone,
+    StartProgram,
+    ZonePlan,
+)
+
+THREADS = 10
+OWNER_VARIABLE = "LIANBING_RANGE_OWNER"
+ENGINE_SECONDS = 60  # one API call; a start on a busy machine takes a few
+PROBE_SECONDS = 2
+WIRED_SECONDS = 30.0  # from start to the init's hello
+OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes of one command's stdout or stderr
+TIMED_OUT = 124  # exit code, as timeout(1) has it
+ENTER = ("python3", "-I", "/opt/lianbing/enter.py")
+T = TypeVar("T")
+
+
+@dataclass
+class DockerRange:
+    limits: Limits
+    sessions: dict[str, Session] = field(default_factory=dict)
+    messages: asyncio.Queue[AgentMessage | None] = field(default_factory=asyncio.Queue)
+    bridges: dict[str, str] = field(default_factory=dict)  # zone -> bridge device
+    shells: dict[str, bool] = field(default_factory=dict)  # node -> may anybody have a shell there
+    hubs: set[str] = field(default_factory=set)
+    admins: set[str] = field(default_factory=set)  # nodes that keep NET_ADMIN
+    terminals: set[DockerPty] = field(default_factory=set)
+    guarding: asyncio.Future[str] | None = None
+    paused: bool = False
+
+
+def wrapped(exc: Exception, what: str, **detail: object) -> DriverError:
+    said = getattr(exc, "explanation", None) or exc
+    return DriverError(f"{what}: {said}", remedy="See the Docker engine's log", **detail)
+
+
+class DockerDriver:
+    name: ClassVar[str] = "docker"
+
+    def __init__(self, owner: str | None = None) -> None:
+        """`owner` marks everything made here; a sweep touches only what bears it, so two range hosts can share an engine."""
+        self.owner = owner or os.environ.get(OWNER_VARIABLE) or f"uid-{os.getuid()}"
+        self._ranges: dict[str, DockerRange] = {}
+        self._client: docker.DockerClient | None = None
+        self._threads = concurrent.futures.ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
+        self._api: tuple[int, ...] = ()
+        self._server: tuple[int, ...] = ()
+        self._image = ""
+
+    # the engine
+
+    @classmethod
+    async def probe(cls) -> Probe:
+        return await asyncio.to_thread(look)
+
+    async def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, functools.partial(function, *args, **kwargs)
+        )
+
+    async def _engine(self) -> docker.DockerClient:
+        if self._client is None:
+            try:
+                client = await self._call(docker.from_env, timeout=ENGINE_SECONDS, max_pool_size=64)
+                version = await self._call(client.version)
+            except (docker.errors.DockerException, OSError) as exc:
+                raise DriverUnavailable(
+                    f"No Docker engine answers: {exc}", remedy="Start it: systemctl start docker, or dockerd &"
+                ) from exc
+            self._api = numbers(client.api.api_version)
+            self._server = numbers(version["Version"])
+            self._client = client
+        return self._client
+
+    async def _current_image(self, client: docker.DockerClient) -> str:
+        """The image of these very sources; kept once found, for a running service does not change under itself."""
+        if not self._image:
+            tag = image.tag_of(await self._call(image.current_hash))
+            if not await self._call(image.has, client, tag):
+                raise DriverUnavailable("The range image is not built from the present sources", remedy=image.REMEDY)
+            self._image = tag
+        return self._image
+
+    def _range(self, range_id: str) -> DockerRange:
+        try:
+            return self._ranges[range_id]
+        except KeyError:
+            raise UnknownRange(f"The docker driver has no range {range_id} open", remedy="Open or launch it") from None
+
+    # open, and finding again
+
+    async def open(self, range_id: str, limits: Limits) -> None:
+        if range_id in self._ranges:
+            return
+        client = await self._engine()
+        found = await self._image_and_ground(client, range_id)
+        lab = self._ranges[range_id] = DockerRange(limits)
+        networks, containers = found
+        for network in networks:
+            lab.bridges[network["Labels"][specs.NAME]] = network["Labels"][specs.BRIDGE]
+        self._guard(client, range_id, lab)
+        try:
+            await asyncio.gather(*(self._find_again(client, range_id, lab, item) for item in containers))
+        except docker.errors.DockerException as exc:
+            raise wrapped(exc, "The running nodes of the range cannot be reached again", range=range_id) from exc
+
+    async def _image_and_ground(
+        self, client: docker.DockerClient, range_id: str
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        await self._current_image(client)
+        label = {"label": f"{specs.RANGE}={range_id}"}
+        networks = await self._call(client.api.networks, filters=label)
+        containers = await self._call(client.api.containers, all=True, filters=label)
+        return networks, [item for item in containers if item["Labels"].get(specs.KIND) == "node"]
+
+    def _guard(self, client: docker.DockerClient, range_id: str, lab: DockerRange) -> None:
+        """Begins to build the wall around the bridges that are there; nodes wait for it before they start."""
+        if lab.bridges:
+            bridges = sorted(lab.bridges.values())
+            scripts = [guard.rules(range_id, bridges, both_ways=both) for both in (True, False)]
+            building = self._call(guard.run_nft, client, self._image, self.owner, range_id, *scripts)
+            lab.guarding = asyncio.ensure_future(building)
+
+    async def _find_again(
+        self, client: docker.DockerClient, range_id: str, lab: DockerRange, item: Mapping[str, Any]
+    ) -> None:
+        """A node that outlived its range host."""
+        node, said = item["Labels"][specs.NAME], item["Labels"]
+        lab.shells[node] = said.get(specs.SHELL) == "true"
+        if said.get(specs.KEEP_ADMIN) == "true":
+            lab.admins.add(node)
+        if said.get(specs.PLACEMENT) == "hub":
+            lab.hubs.add(node)
+        if item["State"] in ("running", "paused"):
+            session = await self._attach(client, range_id, lab, node, item["Id"])
+            if item["State"] == "paused":
+                lab.paused = True
+            else:
+                await self._wired(session)
+
+    async def _attach(
+        self, client: docker.DockerClient, range_id: str, lab: DockerRange, node: str, container: str
+    ) -> Session:
+        opened = await self._call(
+            client.api.attach_socket, container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        )
+
+        def say(program: str, body: dict[str, Any]) -> None:
+            lab.messages.put_nowait(AgentMessage(range_id, node, program, body))
+
+        session = lab.sessions[node] = Session(node, Wire(opened), say)
+        await session.hello()
+        return session
+
+    async def _wired(self, session: Session) -> None:
+        try:
+            await asyncio.wait_for(session.answered.wait(), WIRED_SECONDS)
+        except TimeoutError:
+            session.failure = f"its first process did not answer within {WIRED_SECONDS:.0f} s"
+        if session.failure:
+            raise DriverError(f"Node {session.node} did not come up: {session.failure}", remedy="Launch the range again")
+
+    # apply
+
+    async def apply(self, range_id: str, actions: Sequence[Action]) -> None:
+        lab = self._range(range_id)
+        client = await self._engine()
+        await self._each(self._remove_node(client, range_id, lab, a.node) for a in actions if isinstance(a, RemoveNode))
+        await self._each(self._remove_zone(client, range_id, lab, a.zone) for a in actions if isinstance(a, RemoveZone))
+        zones = [a.zone for a in actions if isinstance(a, CreateZone)]
+        nodes = [a.node for a in actions if isinstance(a, CreateNode)]
+        taken = [leg.ip for node in nodes for leg in node.interfaces]
+        await self._each(self._create_zone(client, range_id, lab, zone, taken) for zone in zones)
+        if zones:
+            self._guard(client, range_id, lab)
+        programs: dict[str, list[StartProgram]] = {}
+        for action in actions:
+            if isinstance(action, StartProgram):
+                programs.setdefault(action.node, []).append(action)
+        fresh = {node.name for node in nodes}
+        await self._each(
+            self._create_node(client, range_id, lab, node, programs.get(node.name, [])) for node in nodes
+        )
+        for name, starts in programs.items():
+            if name not in fresh:
+                await self._start_programs(lab, name, starts)
+
+    @staticmethod
+    async def _each(work: Iterable[Any]) -> None:
+        """All at once; the first failure is raised when all have ended, so that nothing goes on behind a caller's back."""
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _create_zone(
+        self, client: docker.DockerClient, range_id: str, lab: DockerRange, zone: ZonePlan, taken: Sequence[str]
+    ) -> None:
+        wanted = specs.network(range_id, self.owner, zone, taken, self._server)
+        try:
+            await self._call(client.api.create_network, **wanted)
+        except docker.errors.APIError as exc:
+            if "overlaps" in str(exc.explanation).lower():
+                other = await self._overlapping(client, zone.subnet)
+                raise AddressSpaceTaken(
+                    f"The block {zone.subnet} of zone {zone.name} overlaps with {other}",
+                    remedy="Remove that network, or give the engine another address pool", zone=zone.name, network=other,
+                ) from exc
+            if exc.status_code != 409:
+                raise wrapped(exc, f"The network of zone {zone.name} cannot be made", zone=zone.name) from exc
+        lab.bridges[zone.name] = zone.bridge
+
+    async def _overlapping(self, client: docker.DockerClient, subnet: str) -> str:
+        block = ipaddress.ip_network(subnet)
+        for network in await self._call(client.api.networks):
+            for pool in (network.get("IPAM") or {}).get("Config") or []:
+                with contextlib.suppress(ValueError, TypeError, KeyError):
+                    if ipaddress.ip_network(pool["Subnet"]).overlaps(block):
+                        return f"Docker network {network['Name']} ({pool['Subnet']})"
+        return "a route or address of this host"
+
+    async def _create_node(
+        self, client: docker.DockerClient, range_id: str, lab: DockerRange, node: NodePlan, starts: Sequence[StartProgram]
+    ) -> None:
+        if node.name in lab.sessions:
+            await self._start_programs(lab, node.name, starts)
+            return
+        lab.shells[node.name] = node.shell and node.placement != "hub"
+        if node.placement == "hub":
+            lab.hubs.add(node.name)
+        if "net_admin" in node.caps:
+            lab.admins.add(node.name)
+        wanted = specs.container(range_id, self.owner, node, await self._current_image(client), lab.limits, self._api)
+        try:
+            made = await self._call(self._create, client, range_id, node, wanted)
+            session = await self._attach(client, range_id, lab, node.name, made)
+            await self._start_programs(lab, node.name, starts)
+            if lab.guarding is not None:
+                await asyncio.shield(lab.guarding)  # nothing runs before the wall stands
+            await self._call(client.api.start, made)
+        except docker.errors.DockerException as exc:
+            raise wrapped(exc, f"Node {node.name} cannot be made", node=node.name) from exc
+        await self._wired(session)
+
+    def _create(self, client: docker.DockerClient, range_id: str, node: NodePlan, wanted: dict[str, Any]) -> str:
+        """In one thread: the container and its further legs, in the plan's order."""
+        try:
+            made = str(client.api.create_container(**wanted)["Id"])
+        except docker.errors.APIError as exc:
+            if exc.status_code != 409:
+                raise
+            # left by an apply that was cut short; it has never run
+            client.api.remove_container(wanted["name"], force=True, v=True)
+            made = str(client.api.create_container(**wanted)["Id"])
+        if node.placement != "hub":
+            for leg in node.interfaces[1:]:
+                mac = {"mac_address": leg.mac} if self._api >= specs.MAC_PER_LEG_API else {}
+                client.api.connect_container_to_network(
+                    made, specs.network_name(range_id, leg.zone), ipv4_address=leg.ip, **mac
+                )
+        return made
+
+    async def _start_programs(self, lab: DockerRange, node: str, starts: Sequence[StartProgram]) -> None:
+        session = lab.sessions.get(node)
+        for start in starts:
+            if session is None:
+                raise DriverError(f"Program {start.program.name} is for node {node}, which does not exist")
+            spec = dict(start.program.spec)
+            if node in lab.hubs:
+                spec.setdefault("taps", dict(lab.bridges))
+            try:
+                await session.start(start.program.name, start.program.use, spec)
+            except OSError as exc:
+                raise wrapped(exc, f"Node {node} does not take its program", node=node) from exc
+
+    async def _remove_node(self, client: docker.DockerClient, range_id: str, lab: DockerRange, node: str) -> None:
+        session = lab.sessions.pop(node, None)
+        if session is not None:
+            await session.close()
+        await self._call(remove_container, client, specs.container_name(range_id, node))
+
+    async def _remove_zone(self, client: docker.DockerClient, range_id: str, lab: DockerRange, zone: str) -> None:
+        lab.bridges.pop(zone, None)
+        await self._call(remove_network, client, specs.network_name(range_id, zone))
+
+    # observe and speak
+
+    async def observe(self, range_id: str) -> Observed:
+        client = await self._engine()
+        label = {"label": f"{specs.RANGE}={range_id}"}
+        try:
+            networks, containers = await asyncio.gather(
+                self._call(client.api.networks, filters=label), self._call(client.api.containers, filters=label)
+            )
+        except docker.errors.DockerException as exc:
+            raise wrapped(exc, "The range cannot be observed", range=range_id) from exc
+        nodes = {item["Labels"][specs.NAME] for item in containers if item["Labels"].get(specs.KIND) == "node"}
+        lab = self._ranges.get(range_id)
+        programs = {
+            (node, name)
+            for node, session in (lab.sessions.items() if lab is not None else ())
+            if node in nodes
+            for name, code in session.programs.items()
+            if code is None
+        }
+        zones = {item["Labels"][specs.NAME] for item in networks}
+        return Observed(frozenset(zones), frozenset(nodes), frozenset(programs))
+
+    async def send(self, range_id: str, node: str, program: str, message: Mapping[str, Any]) -> None:
+        session = self._range(range_id).sessions.get(node)
+        if session is None or session.programs.get(program, 0) is not None:
+            raise DriverError(f"No program {program!r} runs on node {node!r}", remedy="Converge the range again")
+        try:
+            await session.send(program, message)
+        except OSError as exc:
+            raise wrapped(exc, f"Node {node} takes no message", node=node) from exc
+
+    def messages(self, range_id: str) -> AsyncIterator[AgentMessage]:
+        lab = self._range(range_id)
+
+        async def all_said() -> AsyncIterator[AgentMessage]:
+            while (message := await lab.messages.get()) is not None:
+                yield message
+            lab.messages.put_nowait(None)  # the end stays the end
+
+        return all_said()
+
+    # commands and shells
+
+    def _session(self, lab: DockerRange, node: str) -> Session:
+        session = lab.sessions.get(node)
+        if session is None:
+            raise DriverError(f"There is no node {node!r} in this range", remedy="See the topology for its nodes")
+        if lab.paused:
+            raise Refused("The range is paused", remedy="Resume it first")
+        return session
+
+    def _entering(self, lab: DockerRange, node: str, mark: str) -> list[str]:
+        return [*ENTER, *(["--keep-net-admin"] if node in lab.admins else []), mark]
+
+    async def exec(
+        self, range_id: str, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0
+    ) -> ExecResult:
+        lab = self._range(range_id)
+        session = self._session(lab, node)
+        client = await self._engine()
+        mark = secrets.token_hex(8)
+        collected = {True: bytearray(), False: bytearray()}
+        too_much = asyncio.Event()
+
+        def take(kind: int, data: bytes) -> None:
+            buffer = collected[kind == STDOUT]
+            buffer += data[: OUTPUT_LIMIT - len(buffer)]
+            if len(buffer) >= OUTPUT_LIMIT:
+                too_much.set()
+
+        try:
+            made = await self._call(
+                client.api.exec_create, specs.container_name(range_id, node),
+                [*self._entering(lab, node, mark), *argv], stdin=bool(stdin), environment={"TERM": "dumb"},
+            )
+            wire = Wire(await self._call(client.api.exec_start, made["Id"], socket=True))
+        except docker.errors.DockerException as exc:
+            raise wrapped(exc, f"Node {node} runs no command", node=node) from exc
+        reading = asyncio.ensure_future(demultiplexed(wire, take))
+        limit = asyncio.ensure_future(too_much.wait())
+        try:
+            async with asyncio.timeout(timeout):
+                if stdin:
+                    with contextlib.suppress(OSError):
+                        await wire.write(stdin)
+                    wire.end_input()
+                await asyncio.wait({reading, limit}, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            await hang_up(session, mark)
+            return ExecResult(TIMED_OUT, bytes(collected[True]), bytes(collected[False]), timed_out=True)
+        except asyncio.CancelledError:
+            await hang_up(session, mark)
+            raise
+        finally:
+            reading.cancel()
+            limit.cancel()
+            wire.close()
+        if too_much.is_set():
+            await hang_up(session, mark)
+        ended = await self._ended(client, made["Id"])
+        return ExecResult(ended, bytes(collected[True]), bytes(collected[False]))
+
+    async def _ended(self, client: docker.DockerClient, exec_id: str) -> int:
+        """The exit code; the engine books it a moment after the stream has ended."""
+        for pause in (0.0, 0.01, 0.05, 0.2, 0.5, 1.0):
+            await asyncio.sleep(pause)
+            try:
+                code = (await self._call(client.api.exec_inspect, exec_id))["ExitCode"]
+            except docker.errors.DockerException as exc:
+                raise wrapped(exc, "The engine does not tell how a command ended") from exc
+            if code is not None:
+                return int(code)
+        return -1
+
+    async def shell(self, range_id: str, node: str, *, columns: int = 80, rows: int = 24) -> Pty:
+        lab = self._range(range_id)
+        session = self._session(lab, node)
+        if not lab.shells.get(node):
+            raise Refused(f"Node {node!r} has no shell for anybody", remedy="Open a terminal on a node of your seat")
+        client = await self._engine()
+        mark = secrets.token_hex(8)
+        try:
+            made = await self._call(
+                client.api.exec_create, specs.container_name(range_id, node),
+                [*self._entering(lab, node, mark), "bash", "-i"], stdin=True, tty=True,
+                environment={"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": str(rows)},
+            )
+            wire = Wire(await self._call(client.api.exec_start, made["Id"], tty=True, socket=True))
+        except docker.errors.DockerException as exc:
+            raise wrapped(exc, f"Node {node} opens no shell", node=node) from exc
+
+        async def resize(width: int, height: int) -> None:
+            with contextlib.suppress(docker.errors.DockerException):  # a shell that has just ended has no size
+                await self._call(client.api.exec_resize, made["Id"], height=height, width=width)
+
+        async def end() -> None:
+            lab.terminals.discard(pty)
+            await hang_up(session, mark)
+
+        pty = DockerPty(wire, resize, end)
+        lab.terminals.add(pty)
+        await resize(columns, rows)
+        return pty
+
+    # whole ranges
+
+    async def pause(self, range_id: str) -> None:
+        await self._freeze(range_id, "pause")
+        self._range(range_id).paused = True
+
+    async def resume(self, range_id: str) -> None:
+        await self._freeze(range_id, "unpause")
+        self._range(range_id).paused = False
+
+    async def _freeze(self, range_id: str, verb: str) -> None:
+        lab = self._range(range_id)
+        client = await self._engine()
+
+        def one(name: str) -> None:
+            try:
+                getattr(client.api, verb)(name)
+            except docker.errors.APIError as exc:
+                if "already paused" not in str(exc.explanation) and "not paused" not in str(exc.explanation):
+                    raise wrapped(exc, f"The engine does not {verb} {name}", range=range_id) from exc
+
+        await self._each(self._call(one, specs.container_name(range_id, node)) for node in lab.sessions)
+
+    async def close(self, range_id: str) -> None:
+        lab = self._ranges.pop(range_id, None)
+        client = await self._engine()
+        if lab is not None:
+            if lab.guarding is not None:
+                await asyncio.gather(lab.guarding, return_exceptions=True)
+            await asyncio.gather(*(session.close() for session in lab.sessions.values()), return_exceptions=True)
+            lab.messages.put_nowait(None)
+        await self._wipe(client, {"label": f"{specs.RANGE}={range_id}"}, [range_id] if lab is not None else [])
+
+    async def _wipe(self, client: docker.DockerClient, label: Mapping[str, Any], tables: Sequence[str]) -> Swept:
+        """Everything that bears the label: containers first, for they hold the networks; the wall goes last."""
+        try:
+            containers: list[dict[str, Any]] = await self._call(client.api.containers, all=True, filters=label)
+            networks: list[dict[str, Any]] = await self._call(client.api.networks, filters=label)
+            await self._each(self._call(remove_container, client, item["Id"]) for item in containers)
+            await self._each(self._call(remove_network, client, item["Id"]) for item in networks)
+        except docker.errors.DockerException as exc:
+            raise wrapped(exc, "What a range left cannot be removed") from exc
+        ids = sorted({str(item["Labels"][specs.RANGE]) for item in networks} | set(tables))
+        newest = f"{image.REPOSITORY}:latest"
+        known: bool = await self._call(image.has, client, newest)
+        if ids and known:
+            script = "".join(guard.removal(range_id) for range_id in ids)
+            await self._call(guard.run_nft, client, newest, self.owner, ids[0], script)
+        return Swept({"containers": len(containers), "networks": len(networks)})
+
+    async def sweep(self, keep: frozenset[str] = frozenset()) -> Swept:
+        client = await self._engine()
+        mine = {"label": f"{specs.OWNER}={self.owner}"}
+        try:
+            found = [
+                *await self._call(client.api.containers, all=True, filters=mine),
+                *await self._call(client.api.networks, filters=mine),
+            ]
+        except docker.errors.DockerException as exc:
+            raise wrapped(exc, "The engine does not tell what ranges left") from exc
+        removed: dict[str, int] = {}
+        for range_id in sorted({item["Labels"][specs.RANGE] for item in found} - keep):
+            if range_id in self._ranges:
+                await self.close(range_id)
+            else:
+                swept = await self._wipe(client, {"label": f"{specs.RANGE}={range_id}"}, [range_id])
+                for kind, count in swept.removed.items():
+                    removed[kind] = removed.get(kind, 0) + count
+        return Swept({kind: count for kind, count in removed.items() if count})
+
+    async def aclose(self) -> None:
+        for range_id in list(self._ranges):
+            await self.close(range_id)
+        if self._client is not None:
+            await self._call(self._client.close)
+            self._client = None
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def hang_up(session: Session, mark: str) -> None:
+    """Ends a session of the node; a node that has gone took its sessions along."""
+    with contextlib.suppress(OSError):
+        await session.hang_up(mark)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """"20.10.24+dfsg1" -> (20, 10, 24)."""
+    found: list[int] = []
+    for part in version.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        found.append(int(digits))
+        if digits != part:
+            break
+    return tuple(found)
+
+
+def remove_container(client: docker.DockerClient, name: str) -> None:
+    try:
+        client.api.remove_container(name, force=True, v=True)
+    except docker.errors.NotFound:
+        return
+    except docker.errors.APIError as exc:
+        if exc.status_code != 409:  # somebody else is removing it this very moment
+            raise
+
+
+def remove_network(client: docker.DockerClient, name: str) -> None:
+    with contextlib.suppress(docker.errors.NotFound):
+        client.api.remove_network(name)
+
+
+def look() -> Probe:
+    """For `probe`: asks the engine, and whether it has the image of these sources."""
+    try:
+        client = docker.from_env(timeout=PROBE_SECONDS)
+    except (docker.errors.DockerException, OSError) as exc:
+        return Probe(False, f"No Docker engine answers: {exc}", "Start it: systemctl start docker, or dockerd &")
+    try:
+        server = client.version()
+        if server.get("Os") != "linux":
+            return Probe(False, f"The Docker engine runs on {server.get('Os')}, not on Linux", "Use an engine on Linux")
+        tag = image.tag_of(image.current_hash())
+        if not image.has(client, tag):
+            older = "older than the sources" if client.images.list(name=image.REPOSITORY) else "not built"
+            return Probe(False, f"The range image is {older}", image.REMEDY)
+    except (docker.errors.DockerException, OSError) as exc:
+        return Probe(False, f"The Docker engine does not work: {exc}", "See its log: journalctl -u docker")
+    except (DriverUnavailable, DriverError) as exc:
+        return Probe(False, exc.what, exc.remedy)
+    finally:
+        client.close()
+    return Probe(True, unbounded=("range_memory", "range_cpus", "range_pids"))

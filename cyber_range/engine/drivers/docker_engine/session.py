@@ -1,0 +1,123 @@
+"""The driver's end of one node: JSON lines to and from process 1 of its container (deploy/range-node/init.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cyber_range.engine.drivers.docker_engine.wires import STDOUT, Wire, demultiplexed
+
+ACK_EVERY = 64  # lines
+ACK_SECONDS = 1.0
+STDERR_KEPT = 4000  # characters of what a node last printed, for error messages
+GONE = 137  # exit code of programs whose container ended under them
+
+
+class Session:
+    """`say(program, body)` gets every message once, in order; `failed` gets what the node's init could not do."""
+
+    def __init__(self, node: str, wire: Wire, say: Callable[[str, dict[str, Any]], None]) -> None:
+        self.node = node
+        self.programs: dict[str, int | None] = {}  # None: it runs
+        self.answered = asyncio.Event()  # the init has said hello: its wiring is done
+        self.failure = ""
+        self.stderr = ""
+        self._wire = wire
+        self._say = say
+        self._line = b""
+        self._newest = 0
+        self._acknowledged = 0
+        self._acking: asyncio.TimerHandle | None = None
+        self._reading = asyncio.get_running_loop().create_task(self._read())
+        self._orders: set[asyncio.Task[None]] = set()
+
+    async def hello(self) -> None:
+        await self._order({"do": "hello"})
+
+    async def start(self, program: str, use: str, spec: Mapping[str, Any]) -> None:
+        if self.programs.get(program, 0) is not None:
+            self.programs[program] = None
+            await self._order({"do": "start", "program": program, "use": use, "spec": dict(spec)})
+
+    async def send(self, program: str, message: Mapping[str, Any]) -> None:
+        await self._order({"do": "send", "program": program, "message": dict(message)})
+
+    async def hang_up(self, mark: str) -> None:
+        await self._order({"do": "hangup", "mark": mark})
+
+    async def _order(self, order: Mapping[str, Any]) -> None:
+        await self._wire.write(json.dumps(order, ensure_ascii=False).encode() + b"\n")
+
+    async def _read(self) -> None:
+        try:
+            await demultiplexed(self._wire, self._take)
+        finally:
+            self._wire.close()
+            self.answered.set()
+            if not self.failure:
+                self.failure = f"the container of {self.node} has ended: {self.stderr.strip()[-500:] or 'no last words'}"
+            for program, code in self.programs.items():
+                if code is None:
+                    self.programs[program] = GONE
+                    self._say(program, {"kind": "exit", "code": GONE})
+
+    def _take(self, kind: int, data: bytes) -> None:
+        if kind != STDOUT:
+            self.stderr = (self.stderr + data.decode(errors="replace"))[-STDERR_KEPT:]
+            return
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            self._heard(line)
+
+    def _heard(self, line: bytes) -> None:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return  # the first, cut line after a re-attach
+        if "hello" in said:
+            self.programs = dict(said["hello"]["programs"]) | {
+                name: code for name, code in self.programs.items() if name not in said["hello"]["programs"]
+            }
+            self.answered.set()
+        elif "failed" in said:
+            self.failure = str(said["failed"])
+        elif self.answered.is_set() and said["n"] > self._newest:
+            # what comes before the hello comes again after it
+            self._newest = said["n"]
+            body = said["b"]
+            if body.get("kind") == "exit":
+                self.programs[said["p"]] = body["code"]
+            self._say(said["p"], body)
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        if self._newest - self._acknowledged >= ACK_EVERY:
+            self._ack_now()
+        elif self._acking is None:
+            self._acking = asyncio.get_running_loop().call_later(ACK_SECONDS, self._ack_now)
+
+    def _ack_now(self) -> None:
+        if self._acking is not None:
+            self._acking.cancel()
+            self._acking = None
+        self._acknowledged = self._newest
+        task = asyncio.get_running_loop().create_task(self._ack(self._newest))
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
+
+    async def _ack(self, number: int) -> None:
+        try:
+            await self._order({"do": "ack", "n": number})
+        except OSError:
+            return
+
+    async def close(self) -> None:
+        """Leaves the node alone; it goes on running and keeps what it says."""
+        if self._acking is not None:
+            self._acking.cancel()
+        self._say = lambda program, body: None
+        self._wire.close()
+        self._reading.cancel()
+        await asyncio.gather(self._reading, *self._orders, return_exceptions=True)
