@@ -53,3 +53,10 @@ class Fence:
         if not self.holds(address):
             raise Refused(f"{address} is not an address of this lab", remedy="Correct the campaign step's target")
         return address
+
+    def hosts(self, texts: Iterable[str]) -> list[str]:
+        """Addresses and the hosts of networks, each checked."""
+        found: list[str] = []
+        for text in texts:
+            found += [str(a) for a in ipaddress.IPv4Network(text).hosts()] if "/" in text else [text]
+        return [self.check(address) for address in found]

@@ -212,9 +212,9 @@ class Intruder:
     # ------------------------------------------------------------ inside
 
     async def scan(self, args: Mapping[str, Any], evidence: Evidence) -> None:
-        """T0846: connects to every listed host and port through the session. Gains the hosts that answer."""
+        """T0846: connects to every host (or network's hosts) and port through the session. Gains who answers."""
         await self.way()
-        hosts, ports = [self._fence.check(str(h)) for h in args["hosts"]], [int(p) for p in args.get("ports", [502])]
+        hosts, ports = self._fence.hosts(args["hosts"]), [int(p) for p in args.get("ports", [502])]
         answers: dict[str, list[int]] = {}
         attempts = refused = 0
 
