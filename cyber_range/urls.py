@@ -1,4 +1,13 @@
-from django.urls import path  # noqa: F401
+from django.urls import path
+
+from cyber_range import views
 
 app_name = "cyber_range"
-urlpatterns = []
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("scenarios/<slug:scenario_id>/", views.scenario, name="scenario"),
+    path("scenarios/<slug:scenario_id>/launch/", views.launch, name="launch"),
+    path("instances/<int:pk>/", views.instance, name="instance"),
+    path("instances/<int:pk>/captures/<str:name>", views.capture, name="capture"),
+    path("instances/<int:pk>/<slug:verb>/", views.operate, name="operate"),
+]
