@@ -136,7 +136,6 @@ def _host(options: argparse.Namespace) -> int:
         state=state, scenarios=options.scenarios.absolute(), driver=options.driver, pools=pools,
         max_ranges=options.max_ranges,
     )  # fmt: skip
-    os.umask(0o077)
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     daemon = Daemon(settings)
     daemon.lock()
@@ -144,6 +143,7 @@ def _host(options: argparse.Namespace) -> int:
     uid = give_up_root(
         state=state, readable=(settings.scenarios,), docker=options.driver in ("auto", "docker"), user=options.user
     )
+    os.umask(0o077)  # after root was given up: folders bound back for the account must stay open to it
     tell(f"range-host 在 {socket_path} 上服务 (uid {uid})", f"range-host serves on {socket_path} (uid {uid})")
     asyncio.run(run(daemon, listener, socket_path))
     return 0

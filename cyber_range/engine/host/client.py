@@ -34,10 +34,11 @@ TIMEOUT = 30.0
 # Verbs that take their time.
 PATIENCE = {"launch": 180.0, "reset": 180.0, "destroy": 60.0, "evaluate": 60.0, "exec": 640.0, "sweep": 120.0, "events": 60.0}
 # What may be asked twice without anything happening twice (launch: only with a range_id of the caller's).
-REPEATABLE = frozenset(
-    "ping probe capacity scenarios list status script solver topology telemetry events ack evaluate captures capture recordings "
-    "recording pause resume clock destroy hint".split()
-)
+REPEATABLE = frozenset({
+    "ping", "probe", "capacity", "scenarios", "list", "status", "script", "solver", "topology", "telemetry",
+    "events", "ack", "evaluate", "captures", "capture", "recordings", "recording", "pause", "resume", "clock",
+    "destroy", "hint",
+})  # fmt: skip
 
 
 def _may_repeat(verb: str, args: dict[str, Any]) -> bool:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cyber_range.engine.drivers import registry
 from cyber_range.engine.drivers.base import Driver
@@ -181,7 +181,7 @@ class Daemon:
         block = Block(saved["block"])
         lab = Lab(
             saved_scenario(saved), range_id=saved["range_id"], seed=saved["seed"], team=saved["team"], block=block,
-            driver=driver or _Absent(saved["driver"]), folder=folder, labels=saved["labels"], speed=saved["speed"],
+            driver=driver or cast(Driver, _Absent(saved["driver"])), folder=folder, labels=saved["labels"], speed=saved["speed"],
             campaign=saved["campaign_mode"], on_wrong=self._owner_of,
         )  # fmt: skip
         lab.recall(saved)

@@ -109,7 +109,7 @@ class Server:
             answer = {"id": request["id"], "ok": True, "result": result}
         except RangeError as exc:
             answer = _error(request["id"], exc)
-        except Exception as exc:  # noqa: BLE001 - one broken verb may not end the daemon and every lab with it
+        except Exception as exc:  # one broken verb may not end the daemon and every lab with it
             log.exception("verb %s", request["verb"])
             answer = _error(
                 request["id"],
@@ -221,7 +221,7 @@ async def run(daemon: Daemon, listener: socket.socket, path: Path) -> None:
         await daemon.close()
         listener.close()
         with contextlib.suppress(OSError):  # given up root: the folder may not be ours any more, the next start cleans up
-            path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # noqa: ASYNC240 - the loop ends here
 
 
 async def _say(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import struct
@@ -66,10 +67,9 @@ class Terminal:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            try:
+            # The node may be gone already; the driver removes what is left with the range.
+            with contextlib.suppress(TimeoutError, RangeError, OSError):
                 await asyncio.wait_for(self._pty.close(), 5)
-            except (TimeoutError, RangeError, OSError):
-                pass  # the node may be gone already; the driver removes what is left with the range
             self._recording.close()
         if reason == "exit" and self._range_ended():
             reason = "range"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -199,9 +199,9 @@ class Verbs:
         self,
         range_id: RangeId,
         node: Word,
-        argv: Annotated[list[str], Field(min_length=1, max_length=200)],
+        argv: Annotated[Sequence[str], Field(min_length=1, max_length=200)],
         stdin: str = "",
-        timeout: Annotated[float, Field(gt=0, le=600)] = 30,
+        timeout: Annotated[float, Field(gt=0, le=600)] = 30,  # noqa: ASYNC109 - the verb's own word, passed on
     ) -> Answer:
         done = await (await self._lab(range_id)).exec(node, argv, stdin=stdin.encode(), seconds=timeout)
         return {

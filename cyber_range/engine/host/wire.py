@@ -58,8 +58,11 @@ def line(message: dict[str, Any]) -> bytes:
 
 
 def by_code() -> dict[str, type[RangeError]]:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RangeError)]
-    return {kind.code: kind for kind in [*kinds, BadRequest, HostUnreachable]}
+    kinds: list[type[RangeError]] = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RangeError)
+    ]
+    kinds += [BadRequest, HostUnreachable]
+    return {kind.code: kind for kind in kinds}
 
 
 def raised(error: dict[str, Any]) -> RangeError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 WINDOW = 30.0  # wall seconds kept
@@ -105,7 +106,7 @@ class BridgeFacts:
             return None
         before = [value for when, value in samples if when <= at - within][-1]
         numbers = [before] + [value for when, value in samples if when > at - within]
-        return sum(max(0, later - earlier) for earlier, later in zip(numbers, numbers[1:], strict=False))
+        return sum(max(0, later - earlier) for earlier, later in pairwise(numbers))
 
     def counter(self, node: str, name: str) -> int | None:
         samples = self._counters.get((node, name))

@@ -6,6 +6,7 @@ import bisect
 import math
 from collections import deque
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 RING_SECONDS = 600  # wall seconds kept
@@ -54,7 +55,7 @@ class PlantView:
         index = max(0, bisect.bisect_right(self._ring, start, key=lambda sample: sample[0]) - 1)
         samples = [self._ring[i] for i in range(index, len(self._ring))]
         numbers = [sample[2][variable] for sample in samples if variable in sample[2]] + [self.values[variable]]
-        grown = sum(max(0.0, after - before) for before, after in zip(numbers, numbers[1:], strict=False))
+        grown = sum(max(0.0, after - before) for before, after in pairwise(numbers))
         return grown, self.at - samples[0][0]
 
     def forget_history(self) -> None:

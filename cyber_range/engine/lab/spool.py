@@ -31,6 +31,7 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._events: list[RangeEvent] = []  # those not yet acknowledged, or still in a kept segment
         self._segments: list[int] = []  # first numbers
+        self._fd, self._size = -1, 0
         self.acked = self._read_acked()
         self._recover()
         self.durable = self.last

@@ -23,8 +23,8 @@ from cyber_range.engine.scenario.model import (
     Scenario,
 )
 
-_PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # nothing that looks like 0, 1, l, I or O
-_SYLLABLES = (
+_PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # noqa: S105 - an alphabet; nothing that looks like 0, 1, l, I or O
+_SYLLABLES = (  # noqa: SIM905 - a hundred words read better as text
     "an bai bei bo cai chang chen chun dan dong feng fu gang guang hai han he hong hua huan jia jian jin jing kai "
     "lan lei li lian lin ling long mei ming nan ning peng ping qi qing rong rui shan sheng shi shu song tai tian tong "
     "wan wei wen xi xia xin xing xue yan yang yi ying yong yu yuan yun ze zhao zhen zhi zhong zhou zhu zi"

@@ -285,10 +285,9 @@ def _path_in_document(loc: tuple[int | str, ...], document: Any) -> Path_:
     path: list[str | int] = []
     here = document
     for item in loc:
-        if isinstance(here, Mapping) and item in here:
-            here = here[item]
-            path.append(item)
-        elif isinstance(here, list | tuple) and isinstance(item, int) and item < len(here):
+        in_mapping = isinstance(here, Mapping) and item in here
+        in_list = isinstance(here, list | tuple) and isinstance(item, int) and item < len(here)
+        if in_mapping or in_list:
             here = here[item]
             path.append(item)
     return tuple(path)

@@ -25,9 +25,9 @@ from pydantic_core import PydanticCustomError
 SCHEMA = 1
 
 # Ids MITRE has withdrawn from ATT&CK for ICS that are still quoted around.
-DEPRECATED_TECHNIQUES = frozenset(
-    "T0850 T0810 T0841 T0854 T0825 T0870 T0875 T0808 T0844 T0818 T0833 T0824".split()
-)
+DEPRECATED_TECHNIQUES = frozenset({
+    "T0850", "T0810", "T0841", "T0854", "T0825", "T0870", "T0875", "T0808", "T0844", "T0818", "T0833", "T0824",
+})  # fmt: skip
 
 REFERENCE = re.compile(r"(?<!\$)\$\{([^{}]+)\}")
 _WHOLE_REFERENCE = r"^\$\{[^{}]+\}$"
@@ -486,6 +486,12 @@ class SolverExec(Form):
     stdin: str = ""
     code: int | None = Field(default=0, description="expected exit code; null = any")
     timeout: float = Field(default=30, gt=0, le=300)
+
+    @field_validator("argv", mode="before")
+    @classmethod
+    def _as_typed(cls, argv: Any) -> Any:
+        """A drawn number is typed as text."""
+        return [str(word) if isinstance(word, int | float) else word for word in argv] if isinstance(argv, list | tuple) else argv
 
 
 class SolverSubmit(Form):
