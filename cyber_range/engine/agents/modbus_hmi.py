@@ -46,25 +46,32 @@ class Device:
         return self._link
 
     async def poll_for_ever(self) -> None:
+        """One block after the other on a fixed grid: jitter moves a request, never the rate."""
         chance = random.Random(f"{self._node.name}/{self.name}")  # jitter differs per device, repeats per run
-        due = time.monotonic()
+        blocks = self._config["blocks"]
+        space = self._cycle / len(blocks)
+        begun, number = time.monotonic() + space * chance.random(), 0
         while True:
+            block = blocks[number % len(blocks)]
+            due = begun + (number + self._jitter * chance.random()) * space
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
             try:
-                link = await self.link()
-                for block in self._config["blocks"]:
-                    table, first, count = str(block["table"]), int(block["address"]), int(block["count"])
-                    for offset, value in enumerate(await link.read(table, first, count, unit=self.unit)):
-                        self.raw[table, first + offset] = value
-                self.read_at, self.failures = time.monotonic(), 0
+                await self._read(block)
             except (OSError, TimeoutError, ModbusError):
                 self.failures += 1
                 if self._link is not None:
                     self._link.close()
-            wait = self._cycle * (1 + self._jitter * (chance.random() * 2 - 1))
-            if self.failures:
-                wait = min(LONGEST_BACKOFF, wait * 2 ** min(self.failures, 5))
-            due = max(due + wait, time.monotonic())
-            await asyncio.sleep(due - time.monotonic())
+                await asyncio.sleep(min(LONGEST_BACKOFF, self._cycle * 2 ** min(self.failures - 1, 5)))
+            number += 1
+            if time.monotonic() - begun - number * space > self._cycle:  # held up: go on from here, do not race
+                begun, number = time.monotonic() - (number % len(blocks)) * space, number % len(blocks)
+
+    async def _read(self, block: Mapping[str, Any]) -> None:
+        table, first, count = str(block["table"]), int(block["address"]), int(block["count"])
+        link = await self.link()
+        for offset, value in enumerate(await link.read(table, first, count, unit=self.unit)):
+            self.raw[table, first + offset] = value
+        self.read_at, self.failures = time.monotonic(), 0
 
     def tag(self, name: str) -> Mapping[str, Any]:
         for tag in self._config["tags"]:
@@ -81,7 +88,7 @@ class Device:
         return shown
 
     def age(self) -> float | None:
-        """Seconds since the last complete answer; None before the first."""
+        """Seconds since the last answer; None before the first."""
         return round(time.monotonic() - self.read_at, 2) if self.read_at else None
 
 
