@@ -61,7 +61,9 @@ def resolved(states: Mapping[str, StepState], step_id: str) -> bool | None:
 
 def may_start(states: Mapping[str, StepState], step: Step) -> bool | None:
     """True: now (its delay aside); False: never; None: not yet. Pure."""
-    needs: list[bool | None] = [resolved(states, other) for other in step.after]
+    # A replacement that also names what it replaces under `after` means: after that was blocked.
+    replaced = _replaced(states, step.id)
+    needs: list[bool | None] = [resolved(states, other) for other in step.after if other not in replaced]
     replaces = [other for other in states.values() if other.step.on_blocked == step.id]
     if replaces:
         if any(other.state == "blocked" for other in replaces):
@@ -73,6 +75,16 @@ def may_start(states: Mapping[str, StepState], step: Step) -> bool | None:
     if any(need is False for need in needs):
         return False
     return None if any(need is None for need in needs) else True
+
+
+def _replaced(states: Mapping[str, StepState], step_id: str) -> set[str]:
+    """Every step that this one stands in for, directly or over other replacements."""
+    found: set[str] = set()
+    front = {step_id}
+    while front:
+        front = {name for name, state in states.items() if state.step.on_blocked in front} - found
+        found |= front
+    return found
 
 
 class Campaign:

@@ -541,11 +541,24 @@ def _check_check(path: Path_, one: Any, nodes: Any, zones: Any, problem: Any, un
 
 
 def _in_circles(scenario: Scenario) -> Iterator[int]:
-    """Steps that wait for themselves, over `after` or over being someone's replacement."""
-    waits: dict[str, set[str]] = {step.id: set(step.after) for step in scenario.campaign}
+    """Steps that wait for themselves, over `after` (and what may replace that) or over what they replace."""
+    replacement = {step.id: step.on_blocked for step in scenario.campaign if step.on_blocked}
+    waits: dict[str, set[str]] = {}
     for step in scenario.campaign:
-        if step.on_blocked in waits:
-            waits[step.on_blocked].add(step.id)
+        replaced: set[str] = set()
+        front = {step.id}
+        while front:
+            front = {name for name, other in replacement.items() if other in front} - replaced
+            replaced |= front
+        needed = set(replaced)
+        for other in step.after:
+            if other in replaced:
+                continue
+            chain: str | None = other
+            while chain is not None and chain not in needed:
+                needed.add(chain)
+                chain = replacement.get(chain)
+        waits[step.id] = needed
     for i, step in enumerate(scenario.campaign):
         seen: set[str] = set()
         front = set(waits[step.id])
