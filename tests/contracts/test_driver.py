@@ -309,7 +309,8 @@ async def test_sweep_keeps_what_it_is_told_and_removes_the_rest(driver: Driver) 
 async def test_a_hub_program_sees_the_frames_of_visible_zones(driver: Driver) -> None:
     base = small_range("c0ffee000005", 45)
     hidden = ZonePlan("wiring", "10.45.3.0/24", "lb000005c", 0.0, hidden=True)
-    sensor = NodePlan("sensor", (), (ProgramPlan("sensor", "sensor", {}),), placement="hub")
+    taps = {zone.name: zone.bridge for zone in base.zones}
+    sensor = NodePlan("sensor", (), (ProgramPlan("sensor", "sensor", {"taps": taps}),), placement="hub")
     lab = await Launched(
         driver, dataclasses.replace(base, zones=(*base.zones, hidden), nodes=(*base.nodes, sensor))
     ).launch()
