@@ -10,18 +10,10 @@ from xml.etree import ElementTree as ET
 SVG = "http://www.w3.org/2000/svg"
 LARGEST = 512 * 1024  # bytes; a drawn lesson figure is a few kilobytes
 ELEMENTS = frozenset(
-    "svg g defs title desc path rect circle ellipse line polyline polygon text tspan linearGradient radialGradient stop "
-    "marker pattern clipPath mask symbol use".split()
+    ["svg", "g", "defs", "title", "desc", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "linearGradient", "radialGradient", "stop", "marker", "pattern", "clipPath", "mask", "symbol", "use"]
 )
 ATTRIBUTES = frozenset(
-    "id class viewBox width height x y x1 y1 x2 y2 cx cy r rx ry d points transform fill fill-opacity fill-rule stroke "
-    "stroke-width stroke-linecap stroke-linejoin stroke-dasharray stroke-dashoffset stroke-opacity stroke-miterlimit opacity "
-    "font-family font-size font-weight font-style text-anchor dominant-baseline alignment-baseline letter-spacing dx dy "
-    "rotate textLength lengthAdjust offset stop-color stop-opacity gradientUnits gradientTransform fx fy spreadMethod "
-    "patternUnits patternContentUnits patternTransform markerWidth markerHeight markerUnits refX refY orient marker-start "
-    "marker-mid marker-end clip-path clip-rule mask maskUnits maskContentUnits clipPathUnits preserveAspectRatio role "
-    "aria-label aria-hidden aria-labelledby aria-describedby display visibility vector-effect paint-order writing-mode "
-    "xml:space lang href".split()
+    ["id", "class", "viewBox", "width", "height", "x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "rx", "ry", "d", "points", "transform", "fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-linecap", "stroke-linejoin", "stroke-dasharray", "stroke-dashoffset", "stroke-opacity", "stroke-miterlimit", "opacity", "font-family", "font-size", "font-weight", "font-style", "text-anchor", "dominant-baseline", "alignment-baseline", "letter-spacing", "dx", "dy", "rotate", "textLength", "lengthAdjust", "offset", "stop-color", "stop-opacity", "gradientUnits", "gradientTransform", "fx", "fy", "spreadMethod", "patternUnits", "patternContentUnits", "patternTransform", "markerWidth", "markerHeight", "markerUnits", "refX", "refY", "orient", "marker-start", "marker-mid", "marker-end", "clip-path", "clip-rule", "mask", "maskUnits", "maskContentUnits", "clipPathUnits", "preserveAspectRatio", "role", "aria-label", "aria-hidden", "aria-labelledby", "aria-describedby", "display", "visibility", "vector-effect", "paint-order", "writing-mode", "xml:space", "lang", "href"]
 )
 LOCAL_URL = re.compile(r"^\s*url\(\s*['\"]?#[\w.\-]+['\"]?\s*\)\s*$")
 LENGTH = re.compile(r"^\s*([\d.]+)(?:px)?\s*$")

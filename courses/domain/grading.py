@@ -10,6 +10,7 @@ An unanswered or unreadable answer gives 0, never an error: marking must not fai
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -82,8 +83,8 @@ def _ordering(key: list[str], answer: Any) -> Fraction:
         return ZERO
     if sorted(answer) != sorted(key):
         return ZERO
-    given = set(zip(answer, answer[1:], strict=False))
-    pairs = list(zip(key, key[1:], strict=False))
+    given = set(itertools.pairwise(answer))
+    pairs = list(itertools.pairwise(key))
     return Fraction(sum(pair in given for pair in pairs), len(pairs))
 
 

@@ -114,7 +114,7 @@ class CoursePage(Page):
 
     def lessons(self) -> models.QuerySet[LessonPage]:
         """Published lessons in reading order."""
-        return LessonPage.objects.child_of(self).live().order_by("path")
+        return LessonPage.objects.child_of(self).live().defer("body", "search_text").order_by("path")
 
     def facets_of(self, kind: str) -> list[Facet]:
         return [facet for facet in self.facets.all() if facet.kind == kind]

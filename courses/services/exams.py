@@ -5,8 +5,8 @@ The learner's browser knows options by opaque names made from the sitting's seed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,52 +15,15 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from courses import rules
-from courses.domain import grading, selection
+from courses.domain import grading, presenting, selection
 from courses.domain.errors import Refused
-from courses.domain.grading import Kind
-from courses.models import CoursePage, Enrolment, ExamAnswer, ExamSession, Paper, Question, QuestionVersion
+from courses.domain.presenting import Presented, present
+from courses.models import CoursePage, Enrolment, ExamAnswer, ExamSession, Paper, QuestionVersion
 from courses.services import marking
 from lms.accounts import audit
 from lms.accounts.models import User
 
 RULE = "grading-1"
-LONGEST_NUMBER = 40  # characters
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """An option as the browser sees it."""
-
-    id: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Presented:
-    """A question as the browser sees it: words and opaque names, nothing that tells right from wrong."""
-
-    number: int
-    kind: str
-    stem: str
-    unit: str = ""
-    options: list[Choice] = field(default_factory=list)
-    left: list[Choice] = field(default_factory=list)
-    points: int = 1
-    answer: Any = None
-    seq: int = 0
-    flagged: bool = False
-
-    @property
-    def answered(self) -> bool:
-        return not marking.is_empty(self.answer)
-
-    @property
-    def kind_label(self) -> str:
-        return str(Question.Kind(self.kind).label)
-
-    @property
-    def places(self) -> range:
-        return range(1, len(self.options) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +57,25 @@ class Way:
 
 def may_open(paper: Paper, user: User, *, now: datetime | None = None) -> Way:
     """What the lobby says. Opening checks the same again, under lock."""
+    return exam_ways([paper], user, now=now)[paper.pk]
+
+
+def exam_ways(papers: Iterable[Paper], user: User, *, now: datetime | None = None) -> dict[int, Way]:
+    """The same for many papers, by their ids, in two queries."""
     now = now or timezone.now()
-    sittings = list(ExamSession.objects.filter(paper=paper, user=user).order_by("attempt"))
+    wanted = list(papers)
+    sittings: dict[int, list[ExamSession]] = {paper.pk: [] for paper in wanted}
+    for session in ExamSession.objects.filter(paper__in=wanted, user=user).order_by("attempt"):
+        sittings[session.paper_id].append(session)
+    done = set(
+        Enrolment.objects.filter(
+            user=user, course__in={paper.course_id for paper in wanted}, completed_at__isnull=False
+        ).values_list("course_id", flat=True)
+    )
+    return {paper.pk: _way(paper, user, sittings[paper.pk], paper.course_id in done, now) for paper in wanted}
+
+
+def _way(paper: Paper, user: User, sittings: list[ExamSession], course_done: bool, now: datetime) -> Way:
     running = next((s for s in sittings if s.state == ExamSession.State.RUNNING and s.closes_at >= now), None)
     used = len(sittings)
 
@@ -112,7 +92,7 @@ def may_open(paper: Paper, user: User, *, now: datetime | None = None) -> Way:
         return refuse("not_yet", _("还没到开放时间。"), _("请在开放后再来。"), paper.open_from)
     if paper.open_until and now >= paper.open_until:
         return refuse("over", _("考试已经截止。"), _("请联系培训师安排补考。"))
-    if paper.after_course and not Enrolment.objects.filter(user=user, course=paper.course, completed_at__isnull=False).exists():
+    if paper.after_course and not course_done:
         return refuse("course_first", _("学完课程后才能考试。"), _("请先学完剩下的课时。"))
     if paper.max_attempts and used >= paper.max_attempts:
         return refuse("no_attempts", _("%(count)d 次机会已用完。") % {"count": used}, _("如需再考,请联系培训师。"))
@@ -120,7 +100,12 @@ def may_open(paper: Paper, user: User, *, now: datetime | None = None) -> Way:
         last = sittings[-1]
         again = (last.submitted_at or last.closes_at) + timedelta(hours=paper.wait_hours)
         if now < again:
-            return refuse("wait", _("两次考试之间要间隔 %(hours)d 小时。") % {"hours": paper.wait_hours}, _("可以先复习薄弱的部分。"), again)
+            return refuse(
+                "wait",
+                _("两次考试之间要间隔 %(hours)d 小时。") % {"hours": paper.wait_hours},
+                _("可以先复习薄弱的部分。"),
+                again,
+            )
     return Way(None, used, None)
 
 
@@ -184,88 +169,31 @@ def _rules_of(paper: Paper) -> dict[str, Any]:
 
 
 def presented(session: ExamSession) -> list[Presented]:
-    """The paper for its sitter: shuffled, under opaque names, with what was saved so far. Three queries at most."""
+    """The paper for its sitter: shuffled, under opaque names, with what was saved so far. One query."""
     rows = session.answers.select_related("version").order_by("number")
-    return [_present(session, row, drawn["points"]) for row, drawn in zip(rows, session.drawn, strict=True)]
-
-
-def _present(session: ExamSession, row: ExamAnswer, points: int) -> Presented:
-    version, kind = row.version, Kind(row.version.kind)
-    content, question = version.content, str(version.pk)
-
-    def choices(options: list[dict[str, str]], *, shuffle: bool) -> list[Choice]:
-        texts = {option["id"]: option["text"] for option in options}
-        order = selection.shuffled(session.seed, f"options of {question}", texts) if shuffle else list(texts)
-        return [Choice(selection.opaque(session.seed, question, id_), texts[id_]) for id_ in order]
-
-    shuffle = bool(session.rules.get("shuffle_options", True))
-    options: list[Choice] = []
-    left: list[Choice] = []
-    if kind in (Kind.SINGLE, Kind.MULTIPLE):
-        options = choices(content["options"], shuffle=shuffle)
-    elif kind == Kind.ORDERING:
-        options = choices(content["items"], shuffle=True)
-    elif kind == Kind.MATCHING:
-        left = choices(content["left"], shuffle=shuffle)
-        options = choices(content["right"], shuffle=True)
-    return Presented(
-        number=row.number,
-        kind=kind.value,
-        stem=version.stem,
-        unit=content.get("unit", ""),
-        options=options,
-        left=left,
-        points=points,
-        answer=_translate(kind, row.answer, _names(session, version)),
-        seq=row.seq,
-        flagged=row.flagged,
-    )
-
-
-def _own_ids(version: QuestionVersion) -> list[str]:
-    return [option["id"] for part in ("options", "items", "left", "right") for option in version.content.get(part, [])]
-
-
-def _names(session: ExamSession, version: QuestionVersion) -> dict[str, str]:
-    """The bank's ids → the browser's names."""
-    return {id_: selection.opaque(session.seed, str(version.pk), id_) for id_ in _own_ids(version)}
-
-
-def _translate(kind: Kind, answer: Any, names: Mapping[str, str]) -> Any:
-    """An answer under other names; raises KeyError or TypeError for what is none."""
-    if marking.is_empty(answer):
-        return None
-    match kind:
-        case Kind.SINGLE:
-            return names[answer]
-        case Kind.MULTIPLE | Kind.ORDERING:
-            return [names[id_] for id_ in answer]
-        case Kind.MATCHING:
-            return {names[left]: names[right] for left, right in answer.items()}
-        case _:
-            return answer
+    return [
+        present(
+            kind=row.version.kind,
+            stem=row.version.stem,
+            content=row.version.content,
+            seed=session.seed,
+            question=str(row.version_id),
+            shuffle=bool(session.rules.get("shuffle_options", True)),
+            number=row.number,
+            points=drawn["points"],
+            answer=row.answer,
+            seq=row.seq,
+            flagged=row.flagged,
+        )
+        for row, drawn in zip(rows, session.drawn, strict=True)
+    ]
 
 
 def _read(session: ExamSession, version: QuestionVersion, answer: Any) -> Any:
-    """What the browser sent, under the bank's ids and checked against this very question."""
-    kind = Kind(version.kind)
-    shapes: dict[Kind, type | tuple[type, ...]] = {
-        Kind.SINGLE: str, Kind.MULTIPLE: list, Kind.TRUEFALSE: bool, Kind.NUMERIC: str, Kind.MATCHING: dict, Kind.ORDERING: list,
-    }
-    own = {name: id_ for id_, name in _names(session, version).items()}
     try:
-        if answer is not None and not isinstance(answer, shapes[kind]):
-            raise TypeError(kind)
-        if kind == Kind.NUMERIC and answer is not None and len(answer) > LONGEST_NUMBER:
-            raise ValueError(kind)
-        found = _translate(kind, answer, own)
-        if isinstance(found, list) and len(set(found)) < len(found):
-            raise ValueError(kind)
-        if kind == Kind.MULTIPLE and found is not None:
-            found = sorted(found)
-    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        return presenting.read(version.kind, version.content, session.seed, str(version.pk), answer)
+    except presenting.BadAnswer as fault:
         raise Refused("bad_answer", _("这份作答与题目对不上,没有保存。"), _("请刷新页面后重新作答。")) from fault
-    return found
 
 
 # --- answering -----------------------------------------------------------------------------------------------------
@@ -295,7 +223,8 @@ def save_answer(
             row.answer, row.seq, row.saved_at = answer, seq, now
             row.save(update_fields=["answer", "seq", "saved_at"])
         answered = session.answers.exclude(answer=None).count()
-    kept = _translate(Kind(row.version.kind), row.answer, _names(session, row.version))
+    as_shown = presenting.names(row.version.content, session.seed, str(row.version_id))
+    kept = presenting.translate(row.version.kind, row.answer, as_shown)
     return Saved(state, number, row.seq, kept, answered)
 
 
@@ -366,7 +295,7 @@ def _mark(session: ExamSession, rows: list[ExamAnswer], replaced: Mapping[int, Q
         "possible": whole.possible,
         "right": whole.right,
         "questions": whole.questions,
-        "answered": sum(not marking.is_empty(row.answer) for row in rows),
+        "answered": sum(not presenting.is_empty(row.answer) for row in rows),
         "functions": [
             {
                 "function": function,
@@ -415,7 +344,7 @@ def regrade(*, session: ExamSession, by: User, reason: str, now: datetime | None
 
 
 def _asks_the_same(old: QuestionVersion, new: QuestionVersion) -> bool:
-    return old.kind == new.kind and sorted(_own_ids(old)) == sorted(_own_ids(new))
+    return old.kind == new.kind and sorted(presenting.own_ids(old.content)) == sorted(presenting.own_ids(new.content))
 
 
 def close_overdue(now: datetime, *, limit: int = 200) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -9,13 +10,14 @@ from fractions import Fraction
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from courses import rules
-from courses.domain import grading, progress
+from courses.domain import grading, presenting, progress
 from courses.domain.errors import Refused
-from courses.models import CoursePage, Enrolment, InlineAnswer, LessonPage, LessonProgress
+from courses.models import CoursePage, Enrolment, InlineAnswer, LessonPage, LessonProgress, QuestionVersion
 from courses.services import marking
 from lms.accounts import audit
 from lms.accounts.models import User
@@ -85,17 +87,32 @@ def save_position(*, enrolment: Enrolment, lesson: LessonPage, scroll: int | Non
     row.save(update_fields=["position"])
 
 
+def inline_seed(version: QuestionVersion) -> str:
+    """Inline questions look the same to everyone: their seed is their version."""
+    return f"inline {version.pk}"
+
+
+def feedback_on(row: InlineAnswer) -> Feedback:
+    version = row.version
+    share = grading.share(version.kind, version.key, row.answer)
+    return Feedback(share, version.key_text, version.explanation, row.tries, row.answer)
+
+
 @transaction.atomic
 def answer_inline(
     *, enrolment: Enrolment, lesson: LessonPage, block: str, answer: Any, now: datetime | None = None
 ) -> Feedback:
-    """Marks an answer inside a lesson and tells what is right. `answer` uses the question's own ids."""
+    """Marks an answer inside a lesson and tells what is right. `answer` is as the browser names it."""
     found = next((child for child in lesson.question_blocks() if str(child.id) == block), None)
     if found is None or found.value.current is None:
         raise Refused("no_such_question", _("这道题已被修改或删除。"), _("请刷新页面后再答。"))
     version = found.value.current
-    if marking.is_empty(answer):
-        raise Refused("empty_answer", _("还没有作答。"), _("请先作答,再提交。"))
+    if presenting.is_empty(answer):
+        raise Refused("empty_answer", _("还没有作答,或者排序的位置有重复。"), _("请答完整再提交。"))
+    try:
+        answer = presenting.read(version.kind, version.content, inline_seed(version), str(version.pk), answer)
+    except presenting.BadAnswer as fault:
+        raise Refused("bad_answer", _("这道题刚被修改过。"), _("请刷新页面后再答。")) from fault
     share = grading.share(version.kind, version.key, answer)
     row = see_lesson(enrolment=enrolment, lesson=lesson, now=now)
     kept, made = InlineAnswer.objects.select_for_update().get_or_create(
@@ -108,7 +125,7 @@ def answer_inline(
         kept.tries += 1
         kept.answered_at = now or timezone.now()
         kept.save()
-    return Feedback(share, version.key_text, version.explanation, kept.tries, answer)
+    return feedback_on(kept)
 
 
 @transaction.atomic
@@ -163,6 +180,22 @@ def _complete_course(enrolment: Enrolment, *, by: User, now: datetime) -> None:
     }
     enrolment.save(update_fields=["state", "completed_at", "evidence"])
     audit.record("course.completed", course, by=by, user=enrolment.user_id)
+
+
+def lessons_of(courses: Iterable[CoursePage]) -> dict[int, list[LessonPage]]:
+    """Published lessons of many courses in reading order, without their bodies, in one query."""
+    wanted = {course.path: course.pk for course in courses}
+    found: dict[int, list[LessonPage]] = {pk: [] for pk in wanted.values()}
+    if not wanted:
+        return found
+    below = Q()
+    for path in wanted:
+        below |= Q(path__startswith=path)
+    for lesson in LessonPage.objects.live().filter(below).defer("body", "search_text").order_by("path"):
+        parent = wanted.get(lesson.path[: -LessonPage.steplen])
+        if parent is not None:
+            found[parent].append(lesson)
+    return found
 
 
 def standing(enrolment: Enrolment | None, lessons: list[LessonPage]) -> list[progress.Lesson]:

@@ -1,14 +1,9 @@
-"""Answers and shares as they are stored."""
+"""Shares as they are stored."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
-
-
-def is_empty(answer: Any) -> bool:
-    return answer is None or answer in ("", [], {})
 
 
 def as_decimal(share: Fraction) -> Decimal:

@@ -43,7 +43,7 @@ def import_course(
     index = catalogue()
     course = CoursePage.objects.child_of(index).filter(slug=package.course.slug).first()
     if course is not None and course.content_digest == package.digest and (course.live or not publish):
-        return Imported(course, changed=False)
+        return Imported(course, changed=False, paper=course.papers.first())
     course = _course(package, index, course, by)
     bank, _made = QuestionBank.objects.get_or_create(
         slug=package.course.slug,

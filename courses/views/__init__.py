@@ -1,0 +1,1 @@
+"""Screens of learners and trainers: each checks the rules, calls one verb, chooses one template."""
