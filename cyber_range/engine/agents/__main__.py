@@ -26,14 +26,13 @@ def first_line(fd: int) -> bytes:
 
 def main(argv: list[str]) -> int:
     if len(argv) != 1:
-        print("usage: python -m cyber_range.engine.agents <program>  (first stdin line: {\"node\": …, \"spec\": {…}})",
-              file=sys.stderr)
+        sys.stderr.write('usage: python -m cyber_range.engine.agents <program>  (first line: {"node": …, "spec": {…}})\n')
         return 2
     try:
         start = json.loads(first_line(0))
         node, spec = str(start["node"]), dict(start["spec"])
     except (ValueError, KeyError, TypeError) as exc:
-        print(f"the first line on stdin must be {{\"node\": name, \"spec\": {{…}}}}: {exc}", file=sys.stderr)
+        sys.stderr.write(f'the first line on stdin must be {{"node": name, "spec": {{…}}}}: {exc}\n')
         return 2
     out = os.dup(1)
     os.dup2(2, 1)

@@ -214,7 +214,7 @@ async def answer(node: NodeContext, handlers: Mapping[str, Handler]) -> None:
             if handler is None:
                 raise LookupError(f"no command {kind!r}; there are: {', '.join(sorted(handlers)) or 'none'}")
             result = dict(await handler(command) or {})
-        except Exception as exc:  # noqa: BLE001 - a bad command must not end the device it was sent to
+        except Exception as exc:  # a bad command must not end the device it was sent to
             result = {"error": f"{type(exc).__name__}: {exc}"}
         if "id" in command:
             node.emit("reply", id=command["id"], **result)

@@ -184,7 +184,8 @@ class Door(asyncssh.SSHServer):
         self._session = Session(self._host.number(), self._peer, conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._session is not None and self._host.sessions.pop(self._session.number, None):
+        if self._session is not None and self._session.number in self._host.sessions:
+            del self._host.sessions[self._session.number]
             self._host.node.emit("session", user=self._session.user, peer=self._peer[0], open=False)
 
     def begin_auth(self, username: str) -> bool:

@@ -28,6 +28,7 @@ from cyber_range.engine.agents.context import (
 )
 from cyber_range.engine.agents.nft import NftFirewall
 
+EVERY_LEG = "0.0.0.0"  # noqa: S104 - a node listens on all its own legs, which are all the lab's
 ETH_P_ALL = 0x0003
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP = 1
@@ -49,7 +50,7 @@ class KernelNet:
 
     async def create_server(self, factory: ProtocolFactory, port: int) -> Closable:
         loop = asyncio.get_running_loop()
-        return await loop.create_server(factory, "0.0.0.0", port, reuse_address=True, backlog=64)
+        return await loop.create_server(factory, EVERY_LEG, port, reuse_address=True, backlog=64)
 
     async def create_connection(
         self, factory: ProtocolFactory, host: str, port: int, *, timeout: float = 5.0
@@ -72,7 +73,7 @@ class KernelNet:
     async def serve_sockets(self, port: int, on_socket: OnSocket) -> Closable:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("0.0.0.0", port))
+        listener.bind((EVERY_LEG, port))
         listener.listen(64)
         listener.setblocking(False)
         return SocketServer(listener, on_socket)
@@ -80,7 +81,7 @@ class KernelNet:
     async def udp(self, local_port: int, on_datagram: OnDatagram | None = None) -> UdpSender:
         loop = asyncio.get_running_loop()
         _, protocol = await loop.create_datagram_endpoint(
-            lambda: KernelUdp(on_datagram), local_addr=("0.0.0.0", local_port), family=socket.AF_INET
+            lambda: KernelUdp(on_datagram), local_addr=(EVERY_LEG, local_port), family=socket.AF_INET
         )
         return protocol
 

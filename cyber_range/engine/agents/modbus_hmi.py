@@ -47,7 +47,7 @@ class Device:
 
     async def poll_for_ever(self) -> None:
         """One block after the other on a fixed grid: jitter moves a request, never the rate."""
-        chance = random.Random(f"{self._node.name}/{self.name}")  # jitter differs per device, repeats per run
+        chance = random.Random(f"{self._node.name}/{self.name}")  # noqa: S311 - jitter differs per device, repeats per run
         blocks = self._config["blocks"]
         space = self._cycle / len(blocks)
         begun, number = time.monotonic() + space * chance.random(), 0
@@ -105,7 +105,7 @@ async def run(node: NodeContext) -> None:
     async def operate(command: dict[str, Any]) -> dict[str, Any]:
         device = devices[str(command["device"])]
         tag = device.tag(str(command["tag"]))
-        raw = int(round(float(command["value"]) * float(tag.get("scale", 1))))
+        raw = round(float(command["value"]) * float(tag.get("scale", 1)))
         link = await device.link()
         await link.write(str(tag["table"]), int(tag["address"]), [raw], unit=device.unit)
         node.emit("operated", device=device.name, tag=tag["name"], value=command["value"])

@@ -57,7 +57,7 @@ class Memory:
             return self._plain.get((table, address), 0)
         if table in ("coil", "discrete"):
             return int(bool(self.tags[tag.name]))
-        return int(round(self.tags[tag.name] * tag.scale)) & 0xFFFF
+        return round(self.tags[tag.name] * tag.scale) & 0xFFFF
 
     def write(self, table: str, address: int, value: int) -> None:
         tag = self._tag_at.get((table, address))
@@ -97,7 +97,7 @@ async def run(node: NodeContext) -> None:
 
     async def read(command: dict[str, Any]) -> dict[str, Any]:
         first, count = int(command["address"]), int(command.get("count", 1))
-        if not (0 <= first and count >= 1 and first + count <= memory.size):
+        if first < 0 or count < 1 or first + count > memory.size:
             raise ValueError(f"addresses {first}..{first + count - 1} are outside this controller's memory")
         return {"values": [memory.raw(str(command["table"]), address) for address in range(first, first + count)]}
 

@@ -65,14 +65,10 @@ class NftFirewall:
         ordered.append((counter() + verdict(default), MARK_DEFAULT))
         messages += [(NEWRULE, CREATE | APPEND, rule_body(body, comment)) for body, comment in ordered]
         transact(messages)
-        BASELINE.parent.mkdir(parents=True, exist_ok=True)
-        BASELINE.write_text(json.dumps({"rules": clean, "default": default}, ensure_ascii=False), encoding="utf-8")
+        keep_baseline({"rules": clean, "default": default})
 
     async def restore(self) -> None:
-        try:
-            baseline = json.loads(BASELINE.read_text(encoding="utf-8"))
-        except FileNotFoundError as exc:
-            raise LookupError("no rule set was ever installed on this firewall") from exc
+        baseline = kept_baseline()
         await self.install(baseline["rules"], baseline["default"])
 
     async def rules(self) -> list[FilterRule]:
@@ -106,6 +102,19 @@ class NftFirewall:
             transact([(DELRULE, 0, text(1, TABLE) + text(2, CHAIN) + attribute(3, struct.pack(">Q", handle)))])
         except FileNotFoundError as exc:
             raise LookupError(f"no rule has handle {handle}") from exc
+
+
+def keep_baseline(ruleset: dict[str, Any]) -> None:
+    BASELINE.parent.mkdir(parents=True, exist_ok=True)
+    BASELINE.write_text(json.dumps(ruleset, ensure_ascii=False), encoding="utf-8")
+
+
+def kept_baseline() -> dict[str, Any]:
+    try:
+        ruleset: dict[str, Any] = json.loads(BASELINE.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise LookupError("no rule set was ever installed on this firewall") from exc
+    return ruleset
 
 
 def attribute(kind: int, value: bytes) -> bytes:

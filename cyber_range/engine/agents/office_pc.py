@@ -17,7 +17,7 @@ from cyber_range.engine.agents.http_door import fetch
 
 
 async def run(node: NodeContext) -> None:
-    chance = random.Random(node.name)  # work habits are noise, not a secret
+    chance = random.Random(node.name)  # noqa: S311 - work habits are noise, not a secret
     counts: dict[str, int] = {}
 
     async def browse() -> None:

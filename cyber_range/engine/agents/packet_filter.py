@@ -37,16 +37,21 @@ def checked(rule: FilterRule) -> FilterRule:
             raise ValueError("dport needs proto tcp or udp")
         low, high = ports(dport)
         clean["dport"] = str(low) if low == high else f"{low}-{high}"
-    for key in ("iif", "oif"):
-        if name := rule.get(key):
-            if len(name) > 15 or not name.isprintable():
-                raise ValueError(f"{key} {name!r} is not an interface name")
-            clean[key] = name
+    if iif := rule.get("iif"):
+        clean["iif"] = interface(iif)
+    if oif := rule.get("oif"):
+        clean["oif"] = interface(oif)
     if comment := rule.get("comment"):
         clean["comment"] = comment[:60]
     if rule.get("early"):
         clean["early"] = True
     return clean
+
+
+def interface(name: str) -> str:
+    if len(name) > 15 or not name.isprintable():
+        raise ValueError(f"{name!r} is not an interface name")
+    return name
 
 
 def ports(text: str) -> tuple[int, int]:

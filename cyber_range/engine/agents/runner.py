@@ -92,7 +92,7 @@ async def run_inside(
         return 2
     own = None if spec.get("store") else tempfile.mkdtemp(prefix="lianbing-")
     store = Path(str(spec.get("store") or own))
-    store.mkdir(parents=True, exist_ok=True)
+    store.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a local folder, before anything is served
     context = Node(node, spec, net, store, emit)
     running = asyncio.ensure_future(program(context))
     feeding = asyncio.ensure_future(feed(context, inbox))
@@ -118,7 +118,7 @@ async def outcome(running: asyncio.Future[None], emit: Emit) -> int:
         await running
     except asyncio.CancelledError:
         return 0
-    except Exception as exc:  # noqa: BLE001 - any failure of a program is told to the lab, by name and place
+    except Exception as exc:  # any failure of a program is told to the lab, by name and place
         where = traceback.format_exc(limit=-6)
         emit({"kind": "error", "what": f"{type(exc).__name__}: {exc}", "where": where})
         return 1
@@ -216,7 +216,7 @@ async def line_writer(write_fd: int) -> tuple[Emit, Callable[[], Any]]:
 
     async def flush() -> None:
         deadline = loop.time() + STOP_GRACE
-        while transport.get_write_buffer_size() and loop.time() < deadline and not transport.is_closing():
+        while transport.get_write_buffer_size() and loop.time() < deadline and not transport.is_closing():  # noqa: ASYNC110 - transports have no such event
             await asyncio.sleep(0.005)
         transport.abort()
 

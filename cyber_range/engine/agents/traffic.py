@@ -21,7 +21,7 @@ FIXED_PORTS = frozenset({"name_query", "lease_inform", "time_query"})  # their s
 async def run(node: NodeContext) -> None:
     leg = node.net.interfaces()[0]
     network = ipaddress.IPv4Network(f"{leg.ip}/{leg.prefix}", strict=False)
-    chance = random.Random(node.name)  # which second a PC chatters is noise, not a secret
+    chance = random.Random(node.name)  # noqa: S311 - which second a PC chatters is noise, not a secret
     sent: dict[str, int] = {}
 
     async def chatter(name: str, every: float, frame: bytes) -> None:

@@ -13,11 +13,11 @@ from scapy.contrib.modbus import (
     ModbusADURequest,
     ModbusPDU01ReadCoilsRequest,
     ModbusPDU02ReadDiscreteInputsRequest,
-    ModbusPDU2B0EReadDeviceIdentificationRequest,
     ModbusPDU03ReadHoldingRegistersRequest,
     ModbusPDU04ReadInputRegistersRequest,
     ModbusPDU05WriteSingleCoilRequest,
     ModbusPDU06WriteSingleRegisterRequest,
+    ModbusPDU2B0EReadDeviceIdentificationRequest,
 )
 
 conf.verb = 0

@@ -7,7 +7,7 @@ controller.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -33,7 +33,8 @@ class Tag:
 class Logic(Protocol):
     """One controller's program."""
 
-    tags: tuple[Tag, ...]
+    @property
+    def tags(self) -> tuple[Tag, ...]: ...
 
     def scan(self, tags: MutableMapping[str, float], inputs: Mapping[str, float]) -> dict[str, float]:
         """Updates the tags from the fieldbus inputs and returns the output image."""
@@ -120,4 +121,4 @@ class FillerLogic:
         }
 
 
-LOGICS: Mapping[str, type[Logic]] = {"tank": TankLogic, "filler": FillerLogic}
+LOGICS: Mapping[str, Callable[[], Logic]] = {"tank": TankLogic, "filler": FillerLogic}

@@ -82,4 +82,4 @@ def decode(frame: bytes) -> Packet | Arp | None:
 
 
 def dotted(address: bytes) -> str:
-    return "%d.%d.%d.%d" % tuple(address)
+    return ".".join(map(str, address))

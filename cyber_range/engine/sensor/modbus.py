@@ -40,7 +40,7 @@ class Message:
 class Framer:
     """Cuts one direction into messages. `broken` once bytes came that no Modbus frame begins with."""
 
-    __slots__ = ("broken", "_buffer", "_requests")
+    __slots__ = ("_buffer", "_requests", "broken")
 
     def __init__(self, *, requests: bool) -> None:
         self._buffer = b""

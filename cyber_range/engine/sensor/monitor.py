@@ -19,7 +19,7 @@ PROTOCOLS = {1: "icmp", TCP: "tcp", UDP: "udp"}
 class Connection:
     """One TCP or UDP conversation in one zone; `client` opened it."""
 
-    __slots__ = ("client", "server", "port", "proto", "packets", "bytes", "established", "answered", "seen", "dialogue")
+    __slots__ = ("answered", "bytes", "client", "dialogue", "established", "packets", "port", "proto", "seen", "server")
 
     def __init__(self, client: bytes, server: bytes, port: int, proto: int) -> None:
         self.client, self.server, self.port, self.proto = client, server, port, proto
@@ -32,7 +32,7 @@ class Connection:
 class Dialogue:
     """Both directions of a Modbus connection and what was asked and answered since the last report."""
 
-    __slots__ = ("client", "server", "up", "down", "asks", "answers", "requests", "responses", "exceptions", "writes", "told")
+    __slots__ = ("answers", "asks", "client", "down", "exceptions", "requests", "responses", "server", "told", "up", "writes")
 
     def __init__(self, client: str, server: str) -> None:
         self.client, self.server = client, server

@@ -15,6 +15,7 @@ from typing import Any
 
 from cyber_range.engine.sensor.modbus import IDENTIFY, NAMES, Message
 
+NOBODY = "0.0.0.0"  # noqa: S104 - the sender of an ARP probe, before it has an address
 WINDOW = 10.0  # s of the scan and exception rules
 SCAN_TARGETS = 12  # different (address, port) asked by SYN within the window
 SWEEP_TARGETS = 10  # different addresses asked by ARP within the window
@@ -93,7 +94,7 @@ class Policy:
 class Window:
     """Distinct values of the last seconds."""
 
-    __slots__ = ("_seconds", "_seen", "_order")
+    __slots__ = ("_order", "_seconds", "_seen")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -176,7 +177,7 @@ class Rules:
     def on_arp(self, at: float, zone: str, sender: str, mac: str, target: str, asks: bool) -> bool:
         """True for an address not seen in this zone before."""
         fresh = False
-        if sender != "0.0.0.0":
+        if sender != NOBODY:
             before = self._macs.get((zone, sender))
             fresh = before is None
             if before is not None and before != mac:

@@ -18,7 +18,7 @@ class Stream:
     A stream joined in the middle starts at the first segment seen. `holes` counts bytes that never came.
     """
 
-    __slots__ = ("holes", "_next", "_pending", "_waiting")
+    __slots__ = ("_next", "_pending", "_waiting", "holes")
 
     def __init__(self) -> None:
         self._next: int | None = None

@@ -48,17 +48,25 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
     report = Report(options, out)
     try:
         if options.read:
-            report.take(pcapng.read(Path(options.read).read_bytes()))
+            report.take(read_capture(options.read))
         else:
             await live(net, options, report)
         if options.write:
-            Path(options.write).write_bytes(pcapng.header(options.interface or "any") + pcapng.packets(report.kept))
+            write_capture(options.write, options.interface or "any", report.kept)
             say(out, f"已存 {len(report.kept)} 个报文到 {options.write}")
     except (OSError, NotImplementedError, ValueError) as exc:
         say(out, f"lb-capture: {why(exc)}")
         return 1
     report.end()
     return 0
+
+
+def read_capture(name: str) -> list[tuple[int, bytes]]:
+    return pcapng.read(Path(name).read_bytes())
+
+
+def write_capture(name: str, interface: str, frames: list[tuple[int, bytes]]) -> None:
+    Path(name).write_bytes(pcapng.header(interface) + pcapng.packets(frames))
 
 
 async def live(net: Net, options: argparse.Namespace, report: Report) -> None:

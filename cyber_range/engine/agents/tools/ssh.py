@@ -51,17 +51,19 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
     except (OSError, TimeoutError, asyncssh.Error) as exc:
         say(out, f"连接 {host}:{options.port} 失败: {why(exc)}")
         return 1
-    async with connection:
-        try:
-            if options.command:
-                result = await connection.run(" ".join(map(quoted, options.command)), timeout=20)
-                out.write(str(result.stdout or ""))
-                out.flush()
-                return int(result.exit_status or 0)
+    try:
+        if not options.command:
             return await converse(connection, out)
-        except (OSError, TimeoutError, asyncssh.Error) as exc:
-            say(out, f"会话中断: {why(exc)}")
-            return 1
+        result = await connection.run(" ".join(map(quoted, options.command)), timeout=20)
+        out.write(str(result.stdout or ""))
+        out.flush()
+        return int(result.exit_status or 0)
+    except (OSError, TimeoutError, asyncssh.Error) as exc:
+        say(out, f"会话中断: {why(exc)}")
+        return 1
+    finally:
+        connection.close()
+        await connection.wait_closed()
 
 
 def quoted(word: str) -> str:
