@@ -3,4 +3,4 @@
 # LIANBING_RANGE_BASE names another base image, or `debootstrap` to make one without a registry (needs root).
 set -eu
 cd "$(dirname "$0")/../.."
-exec "${PYTHON:-.venv/bin/python}" -m cyber_range.engine.drivers.docker_engine.image "$@"
+exec "${PYTHON:-.venv/bin/python}" -m cyber_range.engine.drivers.docker_engine "$@"

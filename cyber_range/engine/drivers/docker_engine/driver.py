@@ -56,6 +56,7 @@ class DockerRange:
     sessions: dict[str, Session] = field(default_factory=dict)
     messages: asyncio.Queue[AgentMessage | None] = field(default_factory=asyncio.Queue)
     bridges: dict[str, str] = field(default_factory=dict)  # zone -> bridge device
+    hidden: set[str] = field(default_factory=set)  # zones that no sensor is shown
     shells: dict[str, bool] = field(default_factory=dict)  # node -> may anybody have a shell there
     hubs: set[str] = field(default_factory=set)
     admins: set[str] = field(default_factory=set)  # nodes that keep NET_ADMIN
@@ -110,9 +111,9 @@ class DockerDriver:
     async def _current_image(self, client: docker.DockerClient) -> str:
         """The image of these very sources; kept once found, for a running service does not change under itself."""
         if not self._image:
-            tag = image.tag_of(await self._call(image.current_hash))
+            tag = await self._call(image.wanted)
             if not await self._call(image.has, client, tag):
-                raise DriverUnavailable("The range image is not built from the present sources", remedy=image.REMEDY)
+                raise DriverUnavailable(f"This Docker engine has no range image {tag}", remedy=image.REMEDY)
             self._image = tag
         return self._image
 
@@ -132,7 +133,10 @@ class DockerDriver:
         lab = self._ranges[range_id] = DockerRange(limits)
         networks, containers = found
         for network in networks:
-            lab.bridges[network["Labels"][specs.NAME]] = network["Labels"][specs.BRIDGE]
+            said = network["Labels"]
+            lab.bridges[said[specs.NAME]] = said[specs.BRIDGE]
+            if said.get(specs.HIDDEN) == "true":
+                lab.hidden.add(said[specs.NAME])
         self._guard(client, range_id, lab)
         try:
             await asyncio.gather(*(self._find_again(client, range_id, lab, item) for item in containers))
@@ -243,6 +247,8 @@ class DockerDriver:
             if exc.status_code != 409:
                 raise wrapped(exc, f"The network of zone {zone.name} cannot be made", zone=zone.name) from exc
         lab.bridges[zone.name] = zone.bridge
+        if zone.hidden:
+            lab.hidden.add(zone.name)
 
     async def _overlapping(self, client: docker.DockerClient, subnet: str) -> str:
         block = ipaddress.ip_network(subnet)
@@ -268,10 +274,12 @@ class DockerDriver:
         try:
             made = await self._call(self._create, client, range_id, node, wanted)
             session = await self._attach(client, range_id, lab, node.name, made)
+            starting = self._call(client.api.start, made)
+            if lab.guarding is not None:  # no program runs before the wall stands; until then there is our init alone
+                await asyncio.gather(starting, asyncio.shield(lab.guarding))
+            else:
+                await starting
             await self._start_programs(lab, node.name, starts)
-            if lab.guarding is not None:
-                await asyncio.shield(lab.guarding)  # nothing runs before the wall stands
-            await self._call(client.api.start, made)
         except docker.errors.DockerException as exc:
             raise wrapped(exc, f"Node {node.name} cannot be made", node=node.name) from exc
         await self._wired(session)
@@ -301,7 +309,7 @@ class DockerDriver:
                 raise DriverError(f"Program {start.program.name} is for node {node}, which does not exist")
             spec = dict(start.program.spec)
             if node in lab.hubs:
-                spec.setdefault("taps", dict(lab.bridges))
+                spec.setdefault("taps", {zone: bridge for zone, bridge in lab.bridges.items() if zone not in lab.hidden})
             try:
                 await session.start(start.program.name, start.program.use, spec)
             except OSError as exc:
@@ -486,6 +494,9 @@ class DockerDriver:
         await self._each(self._call(one, specs.container_name(range_id, node)) for node in lab.sessions)
 
     async def close(self, range_id: str) -> None:
+        await self._close(range_id)
+
+    async def _close(self, range_id: str) -> Swept:
         lab = self._ranges.pop(range_id, None)
         client = await self._engine()
         if lab is not None:
@@ -493,24 +504,26 @@ class DockerDriver:
                 await asyncio.gather(lab.guarding, return_exceptions=True)
             await asyncio.gather(*(session.close() for session in lab.sessions.values()), return_exceptions=True)
             lab.messages.put_nowait(None)
-        await self._wipe(client, {"label": f"{specs.RANGE}={range_id}"}, [range_id] if lab is not None else [])
+        return await self._wipe(client, {"label": f"{specs.RANGE}={range_id}"}, [range_id] if lab is not None else [])
 
     async def _wipe(self, client: docker.DockerClient, label: Mapping[str, Any], tables: Sequence[str]) -> Swept:
-        """Everything that bears the label: containers first, for they hold the networks; the wall goes last."""
+        """Everything that bears the label: containers first, for they hold the networks and are what the wall is for."""
         try:
             containers: list[dict[str, Any]] = await self._call(client.api.containers, all=True, filters=label)
             networks: list[dict[str, Any]] = await self._call(client.api.networks, filters=label)
             await self._each(self._call(remove_container, client, item["Id"]) for item in containers)
-            await self._each(self._call(remove_network, client, item["Id"]) for item in networks)
+            wall = self._take_down(client, {str(item["Labels"][specs.RANGE]) for item in networks} | set(tables))
+            await self._each([wall, *(self._call(remove_network, client, item["Id"]) for item in networks)])
         except docker.errors.DockerException as exc:
             raise wrapped(exc, "What a range left cannot be removed") from exc
-        ids = sorted({str(item["Labels"][specs.RANGE]) for item in networks} | set(tables))
-        newest = f"{image.REPOSITORY}:latest"
-        known: bool = await self._call(image.has, client, newest)
-        if ids and known:
-            script = "".join(guard.removal(range_id) for range_id in ids)
-            await self._call(guard.run_nft, client, newest, self.owner, ids[0], script)
         return Swept({"containers": len(containers), "networks": len(networks)})
+
+    async def _take_down(self, client: docker.DockerClient, range_ids: set[str]) -> None:
+        newest = self._image or f"{image.REPOSITORY}:latest"
+        known: bool = await self._call(image.has, client, newest)
+        if range_ids and known:
+            script = "".join(guard.removal(range_id) for range_id in sorted(range_ids))
+            await self._call(guard.run_nft, client, newest, self.owner, min(range_ids), script)
 
     async def sweep(self, keep: frozenset[str] = frozenset()) -> Swept:
         client = await self._engine()
@@ -524,12 +537,8 @@ class DockerDriver:
             raise wrapped(exc, "The engine does not tell what ranges left") from exc
         removed: dict[str, int] = {}
         for range_id in sorted({item["Labels"][specs.RANGE] for item in found} - keep):
-            if range_id in self._ranges:
-                await self.close(range_id)
-            else:
-                swept = await self._wipe(client, {"label": f"{specs.RANGE}={range_id}"}, [range_id])
-                for kind, count in swept.removed.items():
-                    removed[kind] = removed.get(kind, 0) + count
+            for kind, count in (await self._close(range_id)).removed.items():
+                removed[kind] = removed.get(kind, 0) + count
         return Swept({kind: count for kind, count in removed.items() if count})
 
     async def aclose(self) -> None:
@@ -585,10 +594,10 @@ def look() -> Probe:
         server = client.version()
         if server.get("Os") != "linux":
             return Probe(False, f"The Docker engine runs on {server.get('Os')}, not on Linux", "Use an engine on Linux")
-        tag = image.tag_of(image.current_hash())
+        tag = image.wanted()
         if not image.has(client, tag):
             older = "older than the sources" if client.images.list(name=image.REPOSITORY) else "not built"
-            return Probe(False, f"The range image is {older}", image.REMEDY)
+            return Probe(False, f"The range image {tag} is {older}", image.REMEDY)
     except (docker.errors.DockerException, OSError) as exc:
         return Probe(False, f"The Docker engine does not work: {exc}", "See its log: journalctl -u docker")
     except (DriverUnavailable, DriverError) as exc:

@@ -34,6 +34,7 @@ SUITE, REGISTRY_BASE = "bookworm", "debian:bookworm-slim"
 PYTHON = "3.11"  # what that Debian brings; wheels are chosen for it, whatever runs the build
 LEFT_OUT = frozenset({"drivers", "host", "lab", "__main__.py", "cli.py", "cli", "README.md"})  # stays on the host
 PULL_SECONDS = 60.0  # a registry that has not delivered a 30 MB base by then counts as absent
+IMAGE_VARIABLE = "LIANBING_RANGE_IMAGE"  # an image that was built elsewhere, taken as it is
 BASE_VARIABLE = "LIANBING_RANGE_BASE"  # an image name, or "debootstrap"
 MIRROR_VARIABLE = "LIANBING_DEBIAN_MIRROR"  # for debootstrap; its own default otherwise
 GLIBC_TAGS = ("2_36", "2_34", "2_31", "2_28", "2_27", "2_24", "2_17", "2_12", "2_5")
@@ -84,11 +85,16 @@ def tag_of(content: str) -> str:
     return f"{REPOSITORY}:{content}"
 
 
+def wanted() -> str:
+    """The image that ranges are made of: the one of exactly these sources, or the one that was named."""
+    return os.environ.get(IMAGE_VARIABLE) or tag_of(current_hash())
+
+
 def is_built(client: docker.DockerClient | None = None) -> bool:
-    """Whether this Docker engine has the image of exactly these sources."""
+    """Whether this Docker engine has that image."""
     own = client or docker.from_env(timeout=3)
     try:
-        own.images.get(tag_of(current_hash()))
+        own.images.get(wanted())
     except (docker.errors.DockerException, OSError, DriverUnavailable):
         return False
     finally:
@@ -152,8 +158,8 @@ def ran(command: list[str], what: str, remedy: str) -> None:
 def find_base(client: docker.DockerClient, progress: Progress) -> str:
     """An image to start from: the one that was named, one that is here, one from a registry, or debootstrap's."""
     named = os.environ.get(BASE_VARIABLE, "")
-    wanted = hashlib.sha256(" ".join(listed("packages.txt")).encode()).hexdigest()[:12]
-    made = f"{BASE_REPOSITORY}:{SUITE}-{wanted}"
+    listing = hashlib.sha256(" ".join(listed("packages.txt")).encode()).hexdigest()[:12]
+    made = f"{BASE_REPOSITORY}:{SUITE}-{listing}"
     if named and named != "debootstrap":
         return named
     if has(client, made):
@@ -356,10 +362,3 @@ def forget_old(client: docker.DockerClient, tag: str) -> None:
                     client.images.remove(old)
                 except docker.errors.APIError:
                     continue
-
-
-if __name__ == "__main__":
-    try:
-        build()
-    except (DriverError, DriverUnavailable) as failed:
-        sys.exit(str(failed))

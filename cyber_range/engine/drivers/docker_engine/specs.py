@@ -18,7 +18,7 @@ from docker.types import EndpointConfig, HostConfig, IPAMConfig, IPAMPool, LogCo
 from cyber_range.engine.plan import Limits, NodePlan, ZonePlan
 
 RANGE, OWNER, KIND, NAME = "lianbing.range", "lianbing.owner", "lianbing.kind", "lianbing.name"
-BRIDGE, PLACEMENT = "lianbing.bridge", "lianbing.placement"
+BRIDGE, HIDDEN, PLACEMENT = "lianbing.bridge", "lianbing.hidden", "lianbing.placement"
 SHELL, KEEP_ADMIN = "lianbing.shell", "lianbing.net-admin"
 BASE_CAPS = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "NET_RAW"]
 WIRING_CAPS = ["NET_ADMIN", "SETPCAP"]  # given up by init.py before anything else runs, and by enter.py
@@ -67,7 +67,7 @@ def network(range_id: str, owner: str, zone: ZonePlan, taken: Iterable[str], ser
         "ipam": IPAMConfig(pool_configs=[pool]),
         "check_duplicate": True,
         "enable_ipv6": False,
-        "labels": labels(range_id, owner, "zone", zone.name, **{BRIDGE: zone.bridge}),
+        "labels": labels(range_id, owner, "zone", zone.name, **{BRIDGE: zone.bridge, HIDDEN: str(zone.hidden).lower()}),
     }
 
 

@@ -128,6 +128,9 @@ class MemoryDriver:
         inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         net = MemoryNet(lab.fabric, lab.fabric.hosts[node])
         whole_spec = {"store": str(lab.folder(node)), **spec}
+        if lab.fabric.hosts[node].plan.placement == "hub":
+            zones = [segment.plan for segment in lab.fabric.segments.values()]
+            whole_spec.setdefault("taps", {zone.name: zone.bridge for zone in zones if not zone.hidden})
 
         async def live() -> None:
             code = 1
