@@ -91,7 +91,6 @@ class ExamEvidence:
     score: Decimal
     attempt: str
     at: datetime | None = None
-    by_function: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,11 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything the rule may look at, and nothing else. `recognised`: criteria that an upheld appeal accepts."""
+    """Everything the rule may look at, and nothing else. `recognised`: criteria that an upheld appeal accepts.
+
+    `sources` is what courses said in their own words (lessons with revisions, questions asked, sub-scores): kept in the
+    record for whoever checks it, never looked at by the rule.
+    """
 
     hours: Decimal = Decimal(0)
     course_completed_at: datetime | None = None
@@ -126,6 +129,7 @@ class Inputs:
     marks: tuple[Mark, ...] = ()
     confirmed_by: str = ""
     recognised: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,8 @@ def decide(rule: Rule, inputs: Inputs) -> Outcome:
                 inputs.recognised,
             )
         )
-        if missing and not found[-1].met:
+        if not found[-1].met:
+            ready = ready and missing  # marks that are in and too low leave nothing to wait for
             awaiting.append("review")
     if rule.confirm:
         found.append(Criterion("confirm", bool(inputs.confirmed_by), "1", "1" if inputs.confirmed_by else "0"))
@@ -262,7 +267,7 @@ def inputs_from_data(data: Mapping[str, Any]) -> Inputs:
         hours=Decimal(data["hours"]),
         course_completed_at=_moment(data["course_completed_at"]),
         exam=exam
-        and ExamEvidence(Decimal(exam["score"]), exam["attempt"], _moment(exam["at"]), dict(exam["by_function"])),
+        and ExamEvidence(Decimal(exam["score"]), exam["attempt"], _moment(exam["at"])),
         drills=tuple(
             DrillEvidence(
                 d["drill"], d["scenario"], Decimal(d["score"]), Decimal(d["held"]), tuple(d["own_actions"]),
@@ -273,6 +278,7 @@ def inputs_from_data(data: Mapping[str, Any]) -> Inputs:
         marks=tuple(Mark(m["marker"], Decimal(m["total"]), _moment(m["at"])) for m in data["marks"]),
         confirmed_by=data["confirmed_by"],
         recognised=dict(data["recognised"]),
+        sources=dict(data["sources"]),
     )
 
 
