@@ -92,6 +92,12 @@ def inline_seed(version: QuestionVersion) -> str:
     return f"inline {version.pk}"
 
 
+def right_answer(version: QuestionVersion) -> Any:
+    """The right answer to an inline question as a browser would send it: for the demo, the tour and tests."""
+    answer = version.key["value"] if version.kind == "numeric" else version.key
+    return presenting.translate(version.kind, answer, presenting.names(version.content, inline_seed(version), str(version.pk)))
+
+
 def feedback_on(row: InlineAnswer) -> Feedback:
     version = row.version
     share = grading.share(version.kind, version.key, row.answer)
