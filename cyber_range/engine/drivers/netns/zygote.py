@@ -51,7 +51,7 @@ def preload(names: Sequence[str], execed: Sequence[str], skipped: dict[str, str]
     for name in wanted:
         try:
             importlib.import_module(name)
-        except Exception as exc:  # noqa: BLE001 - a broken program must not stop the others; its node says so when used
+        except Exception as exc:  # a broken program must not stop the others; its node says so when used
             skipped[name] = f"{type(exc).__name__}: {exc}"
 
 
@@ -71,7 +71,7 @@ def main() -> None:
             rootdrop.drop_privileges(config.get("user"))
         sys.meta_path.insert(0, NotHere())
         preload(config["preload"], config["execed"], skipped)
-    except Exception as exc:  # noqa: BLE001 - the driver turns it into DriverUnavailable with a remedy
+    except Exception as exc:  # the driver turns it into DriverUnavailable with a remedy
         wire.send(sock, {"event": "failed", "error": f"{type(exc).__name__}: {exc}",
                          "remedy": str(getattr(exc, "remedy", ""))})
         return

@@ -32,7 +32,7 @@ async def live(use: str, spec: Mapping[str, Any], read_fd: int, write_fd: int) -
     elif use == "echo":
         await asyncio.start_server(echo, "0.0.0.0", int(spec.get("port", 7)))
     elif use == "crash":
-        print("the pump is dry", file=sys.stderr, flush=True)
+        sys.stderr.write("the pump is dry\n")
         return 3
     emit("ready", spec=dict(spec))
     reader = asyncio.StreamReader()

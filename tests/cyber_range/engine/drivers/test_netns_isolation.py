@@ -20,7 +20,16 @@ import pytest_asyncio
 
 from cyber_range.engine.drivers.base import AgentMessage, ExecResult
 from cyber_range.engine.drivers.netns import NetnsDriver
-from cyber_range.engine.plan import InterfacePlan, Limits, NodePlan, Observed, ProgramPlan, RangePlan, ZonePlan, converge
+from cyber_range.engine.plan import (
+    InterfacePlan,
+    Limits,
+    NodePlan,
+    Observed,
+    ProgramPlan,
+    RangePlan,
+    ZonePlan,
+    converge,
+)
 from tests.conftest import skip_or_fail
 
 pytestmark = [pytest.mark.netns, pytest.mark.asyncio(loop_scope="module")]
@@ -267,7 +276,8 @@ except TimeoutError: pass
 print(json.dumps(seen))
 """)
 
-    assert len(said) >= 4 and all(said), said
+    assert len(said) >= 4, said
+    assert all(said), said
 
 
 async def test_fork_bomb_is_bounded_and_the_neighbour_lives(lab: Lab) -> None:
@@ -334,7 +344,8 @@ async def test_watchdog_ends_the_fattest_when_a_range_is_over(lab: Lab) -> None:
 
     assert body["limit_mib"] == LIMITS.memory_mib < body["range_mib"]
     assert 150 <= body["private_mib"] <= 256
-    assert killed.code == 137 and not killed.timed_out
+    assert killed.code == 137
+    assert not killed.timed_out
     assert converge(PLAN, await lab.driver.observe(RANGE)) == []  # programs of the range were not touched
 
 
@@ -363,8 +374,10 @@ async def test_shell_has_a_terminal_of_its_own_and_dies_with_it(lab: Lab) -> Non
     await asyncio.sleep(0.2)
     after = await lab.run("armed", "sh", "-c", "pgrep -x sleep; pgrep -x bash")
 
-    assert b"31 101" in first and b"/dev/pts/0" in first
-    assert b"43 132" in second and b"NoNewPrivs:\t1" in second
+    assert b"31 101" in first
+    assert b"/dev/pts/0" in first
+    assert b"43 132" in second
+    assert b"NoNewPrivs:\t1" in second
     assert (before.code, after.stdout) == (0, b"")
     assert await pty.read() == b""
 
@@ -402,7 +415,9 @@ found["inet"] = subprocess.run(["ip", "-br", "addr", "show", "shop0"], capture_o
 print(json.dumps(found))
 """)
 
-    assert said["change"] and said["address"] and said["inet"] == []
+    assert said["change"]
+    assert said["address"]
+    assert said["inet"] == []
     assert "shop0" in said["links"]
 
 
