@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import queue
 import shlex
 from collections.abc import Awaitable, Callable
 
@@ -26,11 +27,11 @@ class MemoryPty:
         self._closed = False
         self._line = ""
         self._escape = ""
-        self._typed_ahead: list[str] = []
+        self._stdin = TypedLines()
         self._history: list[str] = []
         self._at = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._command: asyncio.Task[None] | None = None
+        self._command: asyncio.Task[int] | None = None
         self._say(BANNER)
         self._prompt()
 
@@ -48,9 +49,6 @@ class MemoryPty:
         for key in self._decoder.decode(data):
             if self._closed:
                 return
-            if self._command is not None and key != "\x03":
-                self._typed_ahead.append(key)
-                continue
             self._key(key)
 
     async def resize(self, columns: int, rows: int) -> None:
@@ -58,6 +56,7 @@ class MemoryPty:
 
     async def close(self) -> None:
         self._closed = True
+        self._stdin.end()
         if self._command is not None:
             self._command.cancel()
         self._more.set()
@@ -80,7 +79,10 @@ class MemoryPty:
         elif key in "\r\n":
             self._say("\r\n")
             line, self._line = self._line, ""
-            self._enter(line)
+            if self._command is not None:
+                self._stdin.put(line)
+            else:
+                self._enter(line)
         elif key in "\x7f\b":
             if self._line:
                 wide = ord(self._line[-1]) >= 0x1100
@@ -94,7 +96,9 @@ class MemoryPty:
                 self._say("^C\r\n")
                 self._prompt()
         elif key == "\x04":
-            if not self._line:
+            if self._command is not None:
+                self._stdin.end()
+            elif not self._line:
                 self._leave()
         elif key == "\x15":
             self._replace("")
@@ -138,33 +142,61 @@ class MemoryPty:
             self._say("\x1b[H\x1b[2J")
             self._prompt()
         else:
-            self._command = asyncio.get_running_loop().create_task(self._perform(argv))
+            out = Screen(self._say, self._stdin)
+            self._command = asyncio.ensure_future(self._run(argv, self._station, out, out))
+            self._command.add_done_callback(lambda task: self._ended(argv[0], task))
 
-    async def _perform(self, argv: list[str]) -> None:
-        out = Screen(self._say)
-        try:
-            await self._run(argv, self._station, out, out)
-        except asyncio.CancelledError:
-            self._say("^C\r\n")
-        except Exception as exc:  # a tool that fails must not take the terminal with it
-            self._say(f"{argv[0]}: {type(exc).__name__}: {exc}\r\n")
+    def _ended(self, name: str, command: asyncio.Task[int]) -> None:
+        """The prompt again; lines that the command did not read are commands themselves."""
         self._command = None
+        if command.cancelled():
+            self._say("^C\r\n")
+        elif (failure := command.exception()) is not None:
+            self._say(f"{name}: {type(failure).__name__}: {failure}\r\n")
+        unread, self._stdin = self._stdin.left(), TypedLines()
         if self._closed:
             return
         self._prompt()
-        ahead, self._typed_ahead = self._typed_ahead, []
-        for at, key in enumerate(ahead):
-            self._key(key)
+        for at, line in enumerate(unread):
+            self._say(line + "\r\n")
+            self._enter(line)
             if self._command is not None:
-                self._typed_ahead = ahead[at + 1 :]
+                for later in unread[at + 1 :]:
+                    self._stdin.put(later)
                 break
+        self._say(self._line)
+
+
+class TypedLines:
+    """Standard input of a running command: `readline` blocks in the tool's own thread until a line is typed."""
+
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def put(self, line: str) -> None:
+        self._lines.put(line + "\n")
+
+    def end(self) -> None:
+        self._lines.put("")
+
+    def readline(self) -> str:
+        return self._lines.get()
+
+    def left(self) -> list[str]:
+        """Lines nobody has read; whoever still waits is told that there will be no more."""
+        lines = []
+        while not self._lines.empty():
+            lines.append(self._lines.get().removesuffix("\n"))
+        self.end()
+        return [line for line in lines if line]
 
 
 class Screen:
     """A text stream onto the terminal: newlines become what a terminal driver would send."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], stdin: TypedLines) -> None:
         self._say = say
+        self.stdin = stdin
 
     def write(self, text: str | bytes) -> int:
         said = text.decode(errors="replace") if isinstance(text, bytes) else text

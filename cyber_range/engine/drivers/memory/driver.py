@@ -189,7 +189,7 @@ class MemoryDriver:
     ) -> ExecResult:
         lab = self._range(range_id)
         station = self._station(lab, node)
-        out, err = Collected(), Collected()
+        out, err = Collected(stdin), Collected()
 
         async def whole() -> int:
             await lab.fabric.running.wait()

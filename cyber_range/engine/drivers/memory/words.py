@@ -228,8 +228,10 @@ class Collected:
 
     LIMIT = 4 * 1024 * 1024  # bytes
 
-    def __init__(self) -> None:
+    def __init__(self, stdin: bytes = b"") -> None:
         self._bytes = io.BytesIO()
+        if stdin:
+            self.stdin = io.StringIO(stdin.decode(errors="replace"))
 
     def write(self, text: str | bytes) -> int:
         data = text.encode(errors="surrogateescape") if isinstance(text, str) else text

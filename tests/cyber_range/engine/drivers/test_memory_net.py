@@ -254,9 +254,9 @@ def test_a_connection_is_made_exactly_when_the_first_matching_rule_accepts(
         late = [rule for rule in rules if not rule.get("early")]
         for rule in early + ([{"action": "accept"}] if answer else []) + late:
             sides = [(rule.get("src"), src), (rule.get("dst"), dst)]
-            if all(not net or within(address, str(net)) for net, address in sides):
-                if rule.get("proto") in (None, "tcp") and rule.get("iif") in (None, iif):
-                    return str(rule["action"])
+            met = all(not net or within(address, str(net)) for net, address in sides)
+            if met and rule.get("proto") in (None, "tcp") and rule.get("iif") in (None, iif):
+                return str(rule["action"])
         return default
 
     there = first_verdict(ip, "10.0.2.20", "eth0", answer=False)
@@ -336,7 +336,7 @@ async def test_syn_made_by_hand_is_answered_like_a_kernel_would(world: World) ->
         net.send_frames("eth0", [syn.frame(mac, gateway)])
     await asyncio.sleep(0)
 
-    tcp = [ip.data for ip in map(lambda f: dpkt.ethernet.Ethernet(f).data, overheard) if isinstance(ip, dpkt.ip.IP)]
+    tcp = [ip.data for ip in (dpkt.ethernet.Ethernet(f).data for f in overheard) if isinstance(ip, dpkt.ip.IP)]
     assert [(t.sport, t.dport, t.flags) for t in tcp] == [
         (40000, 502, TH_SYN), (502, 40000, TH_SYN | TH_ACK), (40000, 502, TH_RST),
         (40000, 503, TH_SYN), (503, 40000, TH_RST | TH_ACK),
