@@ -19,7 +19,7 @@ from typing import Any
 MAX_STEP = 0.05  # s; longer steps are cut, so that fast clocks do not change what the line does
 FLOW_METER_S = 2.0  # damping of the outlet flow meter; the heads themselves draw in bursts
 WARM_UP_S = 60.0  # a scenario starts on a line that has been running for a while
-ALARM_HYSTERESIS = 0.02  # of the variable's span: an alarm clears only this far inside its limit
+ALARM_HYSTERESIS = 0.005  # of the variable's span: an alarm clears only this far inside its limit
 
 
 @dataclass(frozen=True, slots=True)

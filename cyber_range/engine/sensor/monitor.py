@@ -36,10 +36,14 @@ class Dialogue:
 
     def __init__(self, client: str, server: str) -> None:
         self.client, self.server = client, server
-        self.up, self.down = Stream(), Stream()
-        self.asks, self.answers = Framer(requests=True), Framer(requests=False)
+        self.begin()
         self.requests = self.responses = self.exceptions = self.writes = 0
         self.told = False
+
+    def begin(self) -> None:
+        """Forgets what was half said; counts go on."""
+        self.up, self.down = Stream(), Stream()
+        self.asks, self.answers = Framer(requests=True), Framer(requests=False)
 
 
 class Monitor:
@@ -137,7 +141,7 @@ class Monitor:
                 if connection.answered:  # the same ports again: a new conversation
                     connection.answered = False
                     if connection.dialogue is not None:
-                        connection.dialogue = Dialogue(connection.dialogue.client, connection.dialogue.server)
+                        connection.dialogue.begin()
                 self.rules.on_syn(at, zone, dotted(connection.client), dotted(connection.server), connection.port)
             elif not connection.answered:
                 connection.answered = True
