@@ -230,41 +230,41 @@ class Daemon:
             return await asyncio.shield(self._launching[range_id])
         if range_id in self.labs or (self.settings.state / "ranges" / range_id).exists():
             return await self.lab(range_id)
-        alive = [lab for lab in self.labs.values() if lab.state != "gone"]
-        if len(alive) + len(self._launching) >= self.settings.max_ranges:
+        alive = {name for name, lab in self.labs.items() if lab.state != "gone"} | set(self._launching)
+        if len(alive) >= self.settings.max_ranges:
             raise Refused(
                 f"this host carries {self.settings.max_ranges} ranges already", remedy="Destroy one, or raise --max-ranges"
             )
+        prepared: asyncio.Future[Lab] = asyncio.get_running_loop().create_future()
+        options = {"seed": seed, "team": team, "labels": labels, "speed": speed, "ttl": ttl, "campaign": campaign}
+        # Noted before the first await, so that the same id asked twice at once is one range.
+        task = asyncio.get_running_loop().create_task(self._launch(scenario, range_id, driver, options, prepared))
+        self._launching[range_id] = task
+        task.add_done_callback(lambda done: self._launched(range_id, done, prepared))
+        return await asyncio.shield(task if wait else prepared)
+
+    async def _launch(
+        self, scenario: Scenario, range_id: str, driver: str, options: dict[str, Any], prepared: asyncio.Future[Lab]
+    ) -> Lab:
         chosen = await self.driver(driver)
         block = await asyncio.to_thread(self._pool.take, range_id, block_prefix(scenario))
-        try:
-            lab = Lab(
-                scenario, range_id=range_id, seed=seed, team=team, block=block, driver=chosen,
-                folder=self.settings.state / "ranges" / range_id, labels=labels, speed=speed, ttl=ttl, campaign=campaign,
-                on_wrong=self._owner_of,
-            )  # fmt: skip
-        except BaseException:
-            self._pool.give_back(range_id)
-            raise
+        lab = Lab(
+            scenario, range_id=range_id, block=block, driver=chosen, folder=self.settings.state / "ranges" / range_id,
+            on_wrong=self._owner_of, **options,
+        )  # fmt: skip
         self.labs[range_id] = lab
-        task = asyncio.get_running_loop().create_task(self._launch(lab))
-        self._launching[range_id] = task
-        task.add_done_callback(lambda done: self._launched(range_id, done))
-        if wait:
-            return await asyncio.shield(task)
-        return lab
-
-    async def _launch(self, lab: Lab) -> Lab:
+        prepared.set_result(lab)
         await lab.launch()
         return lab
 
-    def _launched(self, range_id: str, task: asyncio.Task[Lab]) -> None:
+    def _launched(self, range_id: str, task: asyncio.Task[Lab], prepared: asyncio.Future[Lab]) -> None:
         self._launching.pop(range_id, None)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            log.error("launch of range %s failed: %s", range_id, error)
+        error = None if task.cancelled() else task.exception()
+        if not prepared.done():
+            prepared.set_exception(error or Refused(f"the launch of range {range_id} was stopped", remedy="Launch again"))
+            prepared.exception()  # seen: who did not wait is not told again by the loop
+        if task.cancelled() or error is not None:
+            log.error("launch of range %s failed: %s", range_id, error or "stopped")
             self._pool.give_back(range_id)
 
     async def destroy(self, range_id: str, reason: str = "destroyed") -> None:

@@ -126,7 +126,7 @@ class Verbs:
             form, seed=seed, team=team, range_id=range_id, driver=driver, ttl=ttl, speed=speed, labels=labels,
             campaign=campaign, wait=wait,
         )  # fmt: skip
-        return lab.status()
+        return await _noted(lab)
 
     async def list(self) -> Answer:
         return {"ranges": [picture.brief(lab) for lab in self._daemon.labs.values()]}
@@ -151,27 +151,27 @@ class Verbs:
         return {"destroyed": True}
 
     async def reset(self, range_id: RangeId) -> Answer:
-        return (await self._daemon.reset(range_id)).status()
+        return await _noted(await self._daemon.reset(range_id))
 
     async def pause(self, range_id: RangeId) -> Answer:
         lab = await self._lab(range_id)
         await lab.pause()
-        return lab.status()
+        return await _noted(lab)
 
     async def resume(self, range_id: RangeId) -> Answer:
         lab = await self._lab(range_id)
         await lab.resume()
-        return lab.status()
+        return await _noted(lab)
 
     async def clock(self, range_id: RangeId, speed: float) -> Answer:
         lab = await self._lab(range_id)
         await lab.set_speed(speed)
-        return lab.status()
+        return await _noted(lab)
 
     async def extend(self, range_id: RangeId, seconds: float) -> Answer:
         lab = await self._lab(range_id)
         lab.extend(seconds)
-        return lab.status()
+        return await _noted(lab)
 
     # ------------------------------------------------------------ the drill
 
@@ -180,17 +180,22 @@ class Verbs:
     ) -> Answer:
         lab = await self._lab(range_id)
         await lab.steer_campaign(action, step)
+        await lab.spool.flush()
         return {"campaign": [state.as_dict() for state in lab.campaign.states.values()]}
 
     async def submit(self, range_id: RangeId, objective: Word, value: Any, session: Word, seat: Word) -> Answer:
         lab = await self._lab(range_id)
         judged = lab.submit(objective, value, session=session, seat=seat)
         state = await lab.objectives.evaluate(objective)
+        await lab.spool.flush()
         shown = state.as_dict(lab.clock.now(), picture.blue_seats(lab.compiled.scenario))
         return {**judged, "objective": shown}
 
     async def hint(self, range_id: RangeId, hint: Word, session: Word, seat: Word) -> Answer:
-        return (await self._lab(range_id)).take_hint(hint, session=session, seat=seat)
+        lab = await self._lab(range_id)
+        taken = lab.take_hint(hint, session=session, seat=seat)
+        await lab.spool.flush()
+        return taken
 
     async def evaluate(self, range_id: RangeId, objective: Word | None = None) -> Answer:
         return {"objectives": await (await self._lab(range_id)).evaluate(objective)}
@@ -260,6 +265,12 @@ class Verbs:
 
     async def _lab(self, range_id: str) -> Lab:
         return await self._daemon.lab(range_id)
+
+
+async def _noted(lab: Lab) -> Answer:
+    """The status, once its event is on the disk: what was answered has happened."""
+    await lab.spool.flush()
+    return lab.status()
 
 
 _CHECKED: dict[Any, Callable[..., Awaitable[Answer]]] = {}

@@ -31,7 +31,8 @@ from cyber_range.engine.scenario.model import (
 )
 
 CONNECT_SECONDS = 1.5
-LEARN_SECONDS = 12.0  # wall seconds the normal poll rate is taken from
+SETTLE_SECONDS = 3.0  # wall seconds from the first answer until a rate counts as normal
+LEARN_SECONDS = 10.0  # wall seconds the normal poll rate is taken from in the end
 ACTIVE = (FlowBlockedCheck, LoginCheck, RegisterValueCheck, FileHashCheck)  # those that send something
 
 Ask = Callable[[str, str, dict[str, Any], float], Awaitable[dict[str, Any]]]
@@ -73,6 +74,7 @@ class Measuring:
         self._clock, self._ask, self._now = clock, ask, now
         self.baseline: dict[tuple[str, str, str, int], float] = {}
         self._learned: set[tuple[str, str, str, int]] = set()
+        self._first_answer: dict[tuple[str, str, str, int], float] = {}
 
     def unix(self) -> float:
         """Wall time, as every measurement is stamped with."""
@@ -143,19 +145,27 @@ class Measuring:
         return zone, client, server, int(check.port)
 
     def learn(self, check: PollAliveCheck) -> bool:
-        """Keeps the normal rate up to date until it was watched for LEARN_SECONDS; True when one is known."""
+        """Keeps the normal rate up to date until the attack begins or it was watched long enough; True when known.
+
+        The first seconds are left out: masters that started before their controllers poll slowly then.
+        """
         place = self.poll_place(check)
         if check.rate is not None:
             self.baseline[place] = check.rate
             return True
-        if place not in self._learned:
-            for seconds in (LEARN_SECONDS, check.within):
-                rate = self._bridge.poll_rate(*place, within=seconds, time=self._now())
-                if rate is not None and rate["responses"] > 0:
-                    self.baseline[place] = rate["responses"]
-                    if seconds == LEARN_SECONDS:
-                        self._learned.add(place)
-                    break
+        if place in self._learned:
+            return True
+        now = self._now()
+        answered = self._bridge.totals.get(place, {}).get("responses", 0) > 0
+        since = self._first_answer.setdefault(place, now) if answered else now
+        if now - since < SETTLE_SECONDS:
+            return place in self.baseline
+        whole = now - since >= SETTLE_SECONDS + LEARN_SECONDS
+        rate = self._bridge.poll_rate(*place, within=LEARN_SECONDS if whole else check.within, time=now)
+        if rate is not None and rate["responses"] > 0:
+            self.baseline[place] = rate["responses"]
+            if whole:
+                self._learned.add(place)
         return place in self.baseline
 
     def settle(self) -> None:

@@ -43,6 +43,7 @@ from cyber_range.engine.scenario.model import Scenario
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 90.0
+NORMAL_SECONDS = 15.0  # wall seconds an automatic campaign waits for the normal poll rate
 SAVE_EVERY = 5.0  # wall seconds between two notes of the clock
 EVENTS_PER_SECOND = 20  # per program and kind; more are counted and told as one
 QUIET = frozenset({"ready", "reply", "exit", "error", "telemetry", "variables", "polls", "flows", "counters", "pcap", "rates", "view"})
@@ -160,7 +161,7 @@ class Lab:
             try:
                 await self._make(ready_seconds)
                 if self.campaign_mode == "auto":
-                    self.campaign.start()
+                    self._spawn("campaign", self._attack_when_normal_is_known())
             except BaseException as exc:
                 reason = str(exc) if isinstance(exc, RangeError) else f"{type(exc).__name__}: {exc}"
                 await self._unmake(reason)
@@ -192,6 +193,15 @@ class Lab:
         self._move("ready")
         self._spawn("objectives", self.objectives.run(lambda: self.state == "paused"))
         self._spawn("saving", self._save_now_and_then())
+
+    async def _attack_when_normal_is_known(self) -> None:
+        """An attack in the first second would be taken for the normal state; a plant that never runs is no reason to wait."""
+        deadline = time.monotonic() + NORMAL_SECONDS
+        production = self.compiled.scenario.production
+        places = {self.measuring.poll_place(poll) for poll in production.polls} if production else set()
+        while not places <= set(self.measuring.baseline) and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
+        self.campaign.start()
 
     async def _unmake(self, reason: str) -> None:
         self._move("closing", reason)
@@ -239,7 +249,7 @@ class Lab:
             try:
                 await self._make(READY_SECONDS, reason="reset")
                 if self.campaign_mode == "auto":
-                    self.campaign.start()
+                    self._spawn("campaign", self._attack_when_normal_is_known())
             except BaseException as exc:
                 await self._unmake(f"the reset failed: {exc}")
                 raise

@@ -141,13 +141,14 @@ def topology(lab: Lab) -> dict[str, Any]:
 
 
 def script(lab: Lab) -> dict[str, Any]:
-    """The team's own values are filled in; answers and hint texts are not in it."""
+    """The team's own values are filled in; answers, evidence (it may tell answers) and hint texts are not in it."""
     scenario = lab.compiled.scenario
     blue = blue_seats(scenario)
+    objectives = [state.as_dict(lab.clock.now(), blue) for state in lab.objectives.states.values()]
     return {
         "story": scenario.story.model_dump() if scenario.story else None,
         "injects": [inject.model_dump() for inject in scenario.injects],
-        "objectives": [state.as_dict(lab.clock.now(), blue) for state in lab.objectives.states.values()],
+        "objectives": [{**objective, "evidence": []} for objective in objectives],
         "hints": [{"id": hint.id, "objective": hint.objective, "cost": hint.cost} for hint in scenario.hints],
         "seats": [seat.model_dump() for seat in scenario.seats],
     }
