@@ -36,14 +36,14 @@ class FigureBlock(blocks.StructBlock):
     def clean(self, value: Any) -> Any:
         clean = super().clean(value)
         if bool(clean["drawing"]) == bool(clean["photo"]):
-            raise blocks.StructBlockValidationError(non_block_errors=[_("插图和照片选一种,且只选一种。")])
+            raise blocks.StructBlockValidationError(non_block_errors=[_("插图和照片选一种，且只选一种。")])
         return clean
 
 
 class VideoBlock(blocks.StructBlock):
     title = blocks.CharBlock(label=_("标题"))
-    file = DocumentChooserBlock(label=_("视频文件"), help_text=_("MP4(H.264),最好不超过五分钟。"))
-    transcript = blocks.TextBlock(label=_("文字稿"), help_text=_("车间里听不清、耳朵不便的人靠它学习,必填。"))
+    file = DocumentChooserBlock(label=_("视频文件"), help_text=_("MP4(H.264)，最好不超过五分钟。"))
+    transcript = blocks.TextBlock(label=_("文字稿"), help_text=_("车间里听不清、耳朵不便的人靠它学习，必填。"))
 
     class Meta:
         icon = "media"
@@ -107,5 +107,5 @@ class LessonBody(blocks.StreamBlock):
         icon="help",
         label=_("随堂题"),
         template="courses/blocks/question.html",
-        help_text=_("只能选“随堂”用途的题:随堂题会当场给出答案,不能再用于考试。"),
+        help_text=_("只能选“随堂”用途的题：随堂题会当场给出答案，不能再用于考试。"),
     )

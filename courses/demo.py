@@ -10,7 +10,16 @@ from django.utils import timezone
 
 from courses.models import Enrolment, LessonPage
 from courses.rules import REVIEWERS
-from courses.services import align_groups, answer_inline, complete_lesson, enrol, import_course, prepare_teaching, right_answer, see_lesson
+from courses.services import (
+    align_groups,
+    answer_inline,
+    complete_lesson,
+    enrol,
+    import_course,
+    prepare_teaching,
+    right_answer,
+    see_lesson,
+)
 from lms.accounts.demo import Demo
 
 ORDER = 10

@@ -49,8 +49,8 @@ class QuestionForm(WagtailAdminModelForm):
         label=_("选项与答案"),
         widget=forms.Textarea(attrs={"rows": 6}),
         help_text=_(
-            "单选、多选:每行一个选项,正确的以 + 开头,其余以 - 开头。判断:正确 或 错误。数值:500 ± 5 毫升。"
-            "配对:每行“左 = 右”。排序:按正确次序每行一项。学员看到的次序由系统打乱。"
+            "单选、多选：每行一个选项，正确的以 + 开头，其余以 - 开头。判断：正确 或 错误。数值：500 ± 5 毫升。"
+            "配对：每行“左 = 右”。排序：按正确次序每行一项。学员看到的次序由系统打乱。"
         ),
     )
     explanation = forms.CharField(label=_("解析"), required=False, widget=forms.Textarea(attrs={"rows": 3}))
@@ -127,7 +127,7 @@ class FigureForm(WagtailAdminModelForm):
         data = super().clean() or self.cleaned_data
         source = data["file"].read() if data.get("file") else data.get("svg")
         if not source:
-            self.add_error("file", _("请上传 SVG 文件,或粘贴源码。"))
+            self.add_error("file", _("请上传 SVG 文件，或粘贴源码。"))
             return data
         try:
             drawing = clean_svg(source)
@@ -135,7 +135,7 @@ class FigureForm(WagtailAdminModelForm):
             self.add_error("file" if data.get("file") else "svg", str(fault))
             return data
         if Figure.objects.filter(digest=drawing.digest).exclude(pk=self.instance.pk).exists():
-            self.add_error("file", _("同样的插图已经有了,请直接选用。"))
+            self.add_error("file", _("同样的插图已经有了，请直接选用。"))
         data["svg"] = drawing.svg
         self.instance.digest, self.instance.width, self.instance.height = drawing.digest, drawing.width, drawing.height
         return data

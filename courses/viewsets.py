@@ -1,4 +1,4 @@
-"""题库, 试卷 and 插图 in Wagtail's admin, each trainer's own."""
+"""题库， 试卷 and 插图 in Wagtail's admin, each trainer's own."""
 
 from __future__ import annotations
 

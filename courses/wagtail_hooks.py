@@ -55,7 +55,7 @@ def keep_what_was_learned(request: HttpRequest, page: Page) -> HttpResponse | No
     ).exists()
     if not taken:
         return None
-    messages.error(request, _g("“%(title)s”已有学习记录,不能删除。请改用“取消发布”。") % {"title": page.title})
+    messages.error(request, _g("“%(title)s”已有学习记录，不能删除。请改用“取消发布”。") % {"title": page.title})
     return redirect("wagtailadmin_pages:edit", page.pk)
 
 

@@ -11,6 +11,7 @@ An unanswered or unreadable answer gives 0, never an error: marking must not fai
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -57,7 +58,7 @@ def read_number(text: Any) -> Decimal | None:
     """A number as people type it: full-width digits, thousands commas, a leading plus. None when it is none."""
     if isinstance(text, bool):
         return None
-    plain = str(text).strip().replace(",", "").replace(",", "").replace("。", ".").replace("−", "-").replace("-", "-")
+    plain = unicodedata.normalize("NFKC", str(text)).strip().replace(",", "").replace("\u3002", ".").replace("\u2212", "-")
     try:
         number = Decimal(plain)
     except InvalidOperation:

@@ -12,13 +12,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
 from courses.domain.grading import Kind, read_number
 
 MOST = 12  # options, pairs or items: more than that nobody reads on a phone
-NUMBER = re.compile(r"^\s*([+\-−-]?[\d,,]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?:(?:±|\+-|\+/-)\s*(\d*\.?\d+))?\s*(.*)$")
+NUMBER = re.compile(r"^\s*([+-]?[\d,]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?:(?:±|\+-|\+/-)\s*(\d*\.?\d+))?\s*(.*)$")
 YES, NO = ("正确", "对", "true"), ("错误", "错", "false")
 
 
@@ -34,6 +35,11 @@ class Asked:
     key: Any
 
 
+def _plain(text: str) -> str:
+    """Full-width signs and digits, as Chinese keyboards make them, in their plain form."""
+    return unicodedata.normalize("NFKC", text).replace("\u2212", "-")
+
+
 def letter(place: int) -> str:
     return "abcdefghijklmnopqrstuvwxyz"[place]
 
@@ -47,7 +53,7 @@ def parse(kind: str, text: str) -> Asked:
     if not lines:
         raise NotationError("这里不能为空。")
     if len(lines) > MOST:
-        raise NotationError(f"最多 {MOST} 行,现在有 {len(lines)} 行。")
+        raise NotationError(f"最多 {MOST} 行，现在有 {len(lines)} 行。")
     return PARSERS[Kind(kind)](lines)
 
 
@@ -58,12 +64,12 @@ def options(texts: list[str]) -> list[dict[str, str]]:
 def _choices(lines: list[tuple[int, str]]) -> tuple[list[str], list[str]]:
     texts, right = [], []
     for number, line in lines:
-        mark, text = line[0], line[1:].strip()
-        if mark not in "+-+-" or not text:
-            raise NotationError(f"第 {number} 行:每行一个选项,正确的以 + 开头,其余以 - 开头,后面写文字。")
+        mark, text = _plain(line[0]), line[1:].strip()
+        if mark not in "+-" or not text:
+            raise NotationError(f"第 {number} 行：每行一个选项，正确的以 + 开头，其余以 - 开头，后面写文字。")
         if text in texts:
-            raise NotationError(f"第 {number} 行:选项“{text}”重复了。")
-        if mark in "++":
+            raise NotationError(f"第 {number} 行：选项“{text}”重复了。")
+        if mark == "+":
             right.append(letter(len(texts)))
         texts.append(text)
     if len(texts) < 2:
@@ -74,7 +80,7 @@ def _choices(lines: list[tuple[int, str]]) -> tuple[list[str], list[str]]:
 def _single(lines: list[tuple[int, str]]) -> Asked:
     texts, right = _choices(lines)
     if len(right) != 1:
-        raise NotationError(f"单选题要有且只有一个以 + 开头的正确选项,现在有 {len(right)} 个。")
+        raise NotationError(f"单选题要有且只有一个以 + 开头的正确选项，现在有 {len(right)} 个。")
     return Asked({"options": options(texts)}, right[0])
 
 
@@ -93,10 +99,10 @@ def _truefalse(lines: list[tuple[int, str]]) -> Asked:
 
 
 def _numeric(lines: list[tuple[int, str]]) -> Asked:
-    match = NUMBER.match(lines[0][1])
+    match = NUMBER.match(_plain(lines[0][1]))
     value = read_number(match[1]) if match else None
     if match is None or value is None or len(lines) > 1:
-        raise NotationError("数值题写一行:数值,或 数值 ± 允许误差,后面可写单位。例:500 ± 5 毫升")
+        raise NotationError("数值题写一行：数值，或 数值 ± 允许误差，后面可写单位。例：500 ± 5 毫升")
     return numeric(str(value), match[2] or "0", match[3].strip())
 
 
@@ -107,9 +113,9 @@ def numeric(value: str, tolerance: str, unit: str) -> Asked:
 def _matching(lines: list[tuple[int, str]]) -> Asked:
     pairs = []
     for number, line in lines:
-        left, equals, right = line.replace("=", "=").partition("=")
+        left, equals, right = line.replace("\uff1d", "=").partition("=")
         if not equals or not left.strip() or not right.strip():
-            raise NotationError(f"第 {number} 行:配对写成“左 = 右”。")
+            raise NotationError(f"第 {number} 行：配对写成“左 = 右”。")
         pairs.append((left.strip(), right.strip()))
     return matching(pairs)
 
@@ -136,7 +142,7 @@ def _ordering(lines: list[tuple[int, str]]) -> Asked:
 
 def ordering(texts: list[str]) -> Asked:
     if len(texts) < 2 or len(set(texts)) < len(texts):
-        raise NotationError("排序题至少要有两项,且各不相同。")
+        raise NotationError("排序题至少要有两项，且各不相同。")
     return Asked({"items": options(texts)}, [letter(place) for place in range(len(texts))])
 
 

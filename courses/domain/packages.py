@@ -75,7 +75,7 @@ class QuestionForm(Form):
     @classmethod
     def _difficulty(cls, value: Any) -> str:
         if str(value) not in DIFFICULTIES:
-            raise ValueError(f"难度只能是 1、2、3(易、中、难),现在是“{value}”")
+            raise ValueError(f"难度只能是 1、2、3(易、中、难)，现在是“{value}”")
         return DIFFICULTIES[str(value)]
 
     @model_validator(mode="after")
@@ -100,7 +100,7 @@ class QuestionForm(Form):
                 return notation.parse("single", self._marked([self._place(self.answer)]))
             case Kind.MULTIPLE:
                 if not isinstance(self.answer, list) or not self.answer:
-                    raise ValueError("多选题的 answer 要写成列表,例如 [0, 2]")
+                    raise ValueError("多选题的 answer 要写成列表，例如 [0, 2]")
                 return notation.parse("multiple", self._marked([self._place(one) for one in self.answer]))
             case Kind.TRUEFALSE:
                 if not isinstance(self.answer, bool):
@@ -119,7 +119,7 @@ class QuestionForm(Form):
         if isinstance(answer, str) and answer in self.options:
             return self.options.index(answer)
         if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(self.options):
-            raise ValueError(f"answer 要是选项的序号(0 到 {len(self.options) - 1}),现在是 {answer!r}")
+            raise ValueError(f"answer 要是选项的序号(0 到 {len(self.options) - 1})，现在是 {answer!r}")
         return answer
 
     def _marked(self, right: list[int]) -> str:
@@ -135,7 +135,7 @@ class QuestionForm(Form):
                 if isinstance(pair, dict) and len(pair) == 1:
                     values = next(iter(pair.items()))
                 if not isinstance(values, (list, tuple)) or len(values) != 2:
-                    raise ValueError(f"pairs 每一项要有左右两边,现在是 {pair!r}")
+                    raise ValueError(f"pairs 每一项要有左右两边，现在是 {pair!r}")
                 found.append((str(values[0]), str(values[1])))
             return found
         if not self.left or not isinstance(self.answer, list) or len(self.answer) != len(self.left):
@@ -183,7 +183,7 @@ class BlockForm(Form):
     @model_validator(mode="after")
     def _one(self) -> BlockForm:
         if len(self.model_fields_set) != 1:
-            raise ValueError(f"每个内容块只写一种:{'、'.join(BLOCKS)}")
+            raise ValueError(f"每个内容块只写一种：{'、'.join(BLOCKS)}")
         return self
 
     @property
@@ -232,7 +232,7 @@ class CourseForm(Form):
     @classmethod
     def _tier(cls, value: str) -> str:
         if value not in TIERS and value not in TIERS.values():
-            raise ValueError(f"层级只能是 {'、'.join(TIERS)},现在是“{value}”")
+            raise ValueError(f"层级只能是 {'、'.join(TIERS)}，现在是“{value}”")
         return TIERS.get(value, value)
 
     @property
@@ -260,7 +260,7 @@ class CellForm(Form):
         if value in (None, "", "any", "不限"):
             return ""
         if str(value) not in DIFFICULTIES:
-            raise ValueError(f"难度只能是 1、2、3(易、中、难)或不写,现在是“{value}”")
+            raise ValueError(f"难度只能是 1、2、3(易、中、难)或不写，现在是“{value}”")
         return DIFFICULTIES[str(value)]
 
 
@@ -286,7 +286,7 @@ class PaperForm(Form):
     def _adds_up(self) -> PaperForm:
         points = sum(cell.count * self.points_of(cell) for cell in self.draw)
         if self.total is not None and points != self.total:
-            raise ValueError(f"各题分值合计 {points},与 total {self.total} 不符")
+            raise ValueError(f"各题分值合计 {points}，与 total {self.total} 不符")
         return self
 
     def points_of(self, cell: CellForm) -> int:
@@ -315,7 +315,7 @@ def read_package(folder: Path) -> Package:
     """Raises PackageError with every fault at once."""
     faults: list[str] = []
     if not (folder / "course.yml").is_file():
-        raise PackageError([f"{folder}:这里没有 course.yml,不是课程文件夹"])
+        raise PackageError([f"{folder}：这里没有 course.yml,不是课程文件夹"])
     course = _read(folder, "course.yml", CourseForm, faults)
     lessons, figures = [], {}
     for name in course.lessons if course else []:
@@ -365,9 +365,9 @@ def _questions(folder: Path, faults: list[str]) -> list[QuestionForm]:
             continue
         line = loaded[1].get(("questions", place), 0)
         if not form.code:
-            faults.append(f"questions.yml 第 {line} 行:试题没有 code")
+            faults.append(f"questions.yml 第 {line} 行：试题没有 code")
         elif form.code in codes:
-            faults.append(f"questions.yml 第 {line} 行:题号 {form.code} 重复")
+            faults.append(f"questions.yml 第 {line} 行：题号 {form.code} 重复")
         codes.add(form.code)
         found.append(form)
     return found
@@ -376,7 +376,7 @@ def _questions(folder: Path, faults: list[str]) -> list[QuestionForm]:
 def _figure(folder: Path, name: str, used_in: str, faults: list[str]) -> Drawing | None:
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        faults.append(f"{used_in}:没有插图文件 {name}")
+        faults.append(f"{used_in}：没有插图文件 {name}")
         return None
     try:
         return clean_svg(path.read_bytes())
@@ -391,7 +391,7 @@ Lines = dict[tuple[Any, ...], int]
 def _load(folder: Path, name: str, faults: list[str]) -> tuple[Any, Lines] | None:
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        faults.append(f"{name}:没有这个文件")
+        faults.append(f"{name}：没有这个文件")
         return None
     try:
         text = path.read_text(encoding="utf-8")
@@ -400,7 +400,7 @@ def _load(folder: Path, name: str, faults: list[str]) -> tuple[Any, Lines] | Non
         _lines(node, (), lines)
         return yaml.safe_load(text), lines
     except UnicodeDecodeError:
-        faults.append(f"{name}:请用 UTF-8 编码保存")
+        faults.append(f"{name}：请用 UTF-8 编码保存")
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
         where = f" 第 {mark.line + 1} 行" if mark else ""
@@ -438,7 +438,7 @@ def _check(data: Any, form: type[Any], name: str, lines: Lines, faults: list[str
             known = path
             while known and known not in lines:
                 known = known[:-1]
-            faults.append(f"{name} 第 {lines.get(known, 1)} 行:{_say(error, form, path)}")
+            faults.append(f"{name} 第 {lines.get(known, 1)} 行：{_say(error, form, path)}")
         return None
 
 
@@ -446,7 +446,7 @@ def _say(error: Any, form: type[Any], path: tuple[Any, ...]) -> str:
     where = ".".join(str(part) for part in path) or "最外层"
     match error["type"]:
         case "extra_forbidden":
-            return f"不认识的键 {path[-1]}({where});可用的键见 courses/content/README.md"
+            return f"不认识的键 {path[-1]}({where})；可用的键见 courses/content/README.md"
         case "missing":
             return f"缺少 {where}"
         case "value_error":

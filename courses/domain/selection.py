@@ -44,11 +44,11 @@ class BankTooSmall(Exception):
     def __init__(self, missing: Sequence[tuple[Cell, int]]) -> None:
         self.missing = tuple(missing)
         parts = [
-            f"职业功能 {cell.function} 难度 {cell.difficulty or '不限'}:需要 {cell.count} 题,可用 {there} 题"
+            f"职业功能 {cell.function} 难度 {cell.difficulty or '不限'}：需要 {cell.count} 题，可用 {there} 题"
             for cell, there in self.missing
         ]
         self.what = "题库题量不足。" + ";".join(parts)
-        self.remedy = "请在题库中补充并启用相应试题,或在试卷中减少题数。"
+        self.remedy = "请在题库中补充并启用相应试题，或在试卷中减少题数。"
         super().__init__(f"{self.what}。{self.remedy}")
 
     def as_dict(self) -> dict[str, str]:

@@ -15,8 +15,8 @@ class Figure(models.Model):
     """A drawing by its content's hash: the same drawing is stored once, and its address never changes its meaning."""
 
     title = models.CharField(_("标题"), max_length=120)
-    alt = models.TextField(_("替代文字"), help_text=_("读屏软件念给看不见图的人听,写清图里说了什么。"))
-    svg = models.TextField("SVG", help_text=_("粘贴 SVG 源码;脚本、外部链接和样式表会被去掉。"))
+    alt = models.TextField(_("替代文字"), help_text=_("读屏软件念给看不见图的人听，写清图里说了什么。"))
+    svg = models.TextField("SVG", help_text=_("粘贴 SVG 源码；脚本、外部链接和样式表会被去掉。"))
     digest = models.CharField(max_length=64, unique=True, editable=False)
     width = models.PositiveIntegerField(default=0, editable=False)
     height = models.PositiveIntegerField(default=0, editable=False)

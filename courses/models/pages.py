@@ -76,10 +76,10 @@ class CoursePage(Page):
     tier = models.CharField(_("层级"), max_length=8, choices=Tier.choices, default=Tier.INTRO)
     hours = models.DecimalField(
         _("学时"), max_digits=5, decimal_places=1, default=1, validators=[MinValueValidator(0)],
-        help_text=_("标准学时,每学时 45 分钟。"),
+        help_text=_("标准学时，每学时 45 分钟。"),
     )
     intro = models.TextField(_("课程介绍"), blank=True, help_text=_("Markdown。"))
-    objectives = models.TextField(_("学完能做什么"), blank=True, help_text=_("每行一条,用“能够……”开头。"))
+    objectives = models.TextField(_("学完能做什么"), blank=True, help_text=_("每行一条，用“能够……”开头。"))
     audience = models.TextField(_("适合谁学"), blank=True)
     facets = ParentalManyToManyField(Facet, verbose_name=_("分类"), blank=True, related_name="courses")
     content_digest = models.CharField(max_length=64, blank=True, editable=False)
@@ -130,7 +130,7 @@ class LessonPage(Page):
     summary = models.TextField(_("摘要"), blank=True)
     minutes = models.PositiveIntegerField(_("时长(分钟)"), default=45, validators=[MinValueValidator(1)])
     functions = models.CharField(
-        _("对应职业功能"), max_length=200, blank=True, help_text=_("功能代码,用空格隔开。考试后按它推荐复习本课。")
+        _("对应职业功能"), max_length=200, blank=True, help_text=_("功能代码，用空格隔开。考试后按它推荐复习本课。")
     )
     body = StreamField(LessonBody(), verbose_name=_("内容"), blank=True)
     search_text = models.TextField(editable=False, default="")

@@ -95,7 +95,7 @@ def _way(paper: Paper, user: User, sittings: list[ExamSession], course_done: boo
     if paper.after_course and not course_done:
         return refuse("course_first", _("学完课程后才能考试。"), _("请先学完剩下的课时。"))
     if paper.max_attempts and used >= paper.max_attempts:
-        return refuse("no_attempts", _("%(count)d 次机会已用完。") % {"count": used}, _("如需再考,请联系培训师。"))
+        return refuse("no_attempts", _("%(count)d 次机会已用完。") % {"count": used}, _("如需再考，请联系培训师。"))
     if sittings and paper.wait_hours:
         last = sittings[-1]
         again = (last.submitted_at or last.closes_at) + timedelta(hours=paper.wait_hours)
@@ -193,7 +193,7 @@ def _read(session: ExamSession, version: QuestionVersion, answer: Any) -> Any:
     try:
         return presenting.read(version.kind, version.content, session.seed, str(version.pk), answer)
     except presenting.BadAnswer as fault:
-        raise Refused("bad_answer", _("这份作答与题目对不上,没有保存。"), _("请刷新页面后重新作答。")) from fault
+        raise Refused("bad_answer", _("这份作答与题目对不上，没有保存。"), _("请刷新页面后重新作答。")) from fault
 
 
 def right_answers(session: ExamSession) -> dict[int, Any]:
@@ -254,9 +254,9 @@ def _writable(session: ExamSession, *, by: User, now: datetime) -> ExamSession:
     if not rules.may_sit(by, locked):
         raise Refused("not_yours", _("这不是您的考试。"))
     if locked.state != ExamSession.State.RUNNING:
-        raise Refused("submitted", _("已经交卷,不能再修改。"), _("交卷前保存的作答都已计分。"))
+        raise Refused("submitted", _("已经交卷，不能再修改。"), _("交卷前保存的作答都已计分。"))
     if now > locked.closes_at:
-        raise Refused("too_late", _("考试时间已到,这次修改没有计入。"), _("此前保存的作答全部有效,系统会自动交卷。"))
+        raise Refused("too_late", _("考试时间已到，这次修改没有计入。"), _("此前保存的作答全部有效，系统会自动交卷。"))
     return locked
 
 
@@ -331,7 +331,7 @@ def regrade(*, session: ExamSession, by: User, reason: str, now: datetime | None
     same options. The former result stays in `history`; a certificate that was decided on it is certification's to review."""
     locked = ExamSession.objects.select_for_update().get(pk=session.pk)
     if locked.state != ExamSession.State.SUBMITTED:
-        raise Refused("not_submitted", _("还没有交卷,不能重新评分。"))
+        raise Refused("not_submitted", _("还没有交卷，不能重新评分。"))
     if not reason.strip():
         raise Refused("no_reason", _("重新评分要写明理由。"))
     if not rules.may_see_bank(by, locked.paper.bank):

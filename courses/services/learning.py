@@ -42,7 +42,7 @@ class Feedback:
 def enrol(*, user: User, course: CoursePage, by: User, now: datetime | None = None, due_at: datetime | None = None) -> Enrolment:
     """Puts the person on the course; once more changes nothing, and someone who had left is back where he was."""
     if not rules.may_enrol(user, course):
-        raise Refused("may_not_enrol", _("这门课程暂时不能报名。"), _("请在课程目录里另选一门,或联系培训管理员。"))
+        raise Refused("may_not_enrol", _("这门课程暂时不能报名。"), _("请在课程目录里另选一门，或联系培训管理员。"))
     enrolment, made = Enrolment.objects.select_for_update().get_or_create(
         user=user, course=course, defaults={"enrolled_at": now or timezone.now(), "due_at": due_at}
     )
@@ -114,7 +114,7 @@ def answer_inline(
         raise Refused("no_such_question", _("这道题已被修改或删除。"), _("请刷新页面后再答。"))
     version = found.value.current
     if presenting.is_empty(answer):
-        raise Refused("empty_answer", _("还没有作答,或者排序的位置有重复。"), _("请答完整再提交。"))
+        raise Refused("empty_answer", _("还没有作答，或者排序的位置有重复。"), _("请答完整再提交。"))
     try:
         answer = presenting.read(version.kind, version.content, inline_seed(version), str(version.pk), answer)
     except presenting.BadAnswer as fault:
@@ -150,7 +150,7 @@ def complete_lesson(*, enrolment: Enrolment, lesson: LessonPage, by: User, now: 
             raise Refused(
                 "questions_left",
                 _("还有 %(count)d 道随堂题没有作答。") % {"count": len(left)},
-                _("请答完随堂题,再点“学完本课时”。"),
+                _("请答完随堂题，再点“学完本课时”。"),
             )
         row.done_at, row.revision = now, lesson.live_revision_id
         row.save(update_fields=["done_at", "revision"])

@@ -58,7 +58,7 @@ def start(request: HttpRequest, pk: int) -> HttpResponse:
         messages.error(request, f"{refused.what}{refused.remedy}")
         return redirect("courses:exam_lobby", pk=paper.pk)
     except BankTooSmall:
-        messages.error(request, _("题库暂时组不成这份试卷,没有占用您的考试次数。请告诉培训师。"))
+        messages.error(request, _("题库暂时组不成这份试卷，没有占用您的考试次数。请告诉培训师。"))
         return redirect("courses:exam_lobby", pk=paper.pk)
     return redirect("courses:exam", public_id=session.public_id)
 
@@ -115,7 +115,7 @@ def save(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         if not number.isdigit() or not seq.isdigit():
             raise ValueError(number)
     except ValueError:
-        return _refuse(session, Refused("bad_answer", _("这份作答与题目对不上,没有保存。"), _("请刷新页面后重新作答。")))
+        return _refuse(session, Refused("bad_answer", _("这份作答与题目对不上，没有保存。"), _("请刷新页面后重新作答。")))
     try:
         saved = save_answer(session=session, number=int(number), answer=answer, seq=int(seq), by=request.user)
     except Refused as refused:

@@ -102,7 +102,7 @@ def _plan_tags(request: HttpRequest) -> list[str]:
 
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
-    """我的学习: what to go on with, the ladder by tier, exams, and what other apps add."""
+    """我的学习： what to go on with, the ladder by tier, exams, and what other apps add."""
     mine = [
         enrolment.course_id
         for enrolment in Enrolment.objects.standing().filter(user=request.user)
@@ -187,5 +187,5 @@ def join(request: HttpRequest, pk: int) -> HttpResponse:
 def leave(request: HttpRequest, pk: int) -> HttpResponse:
     enrolment = get_object_or_404(Enrolment, user=request.user, course=pk)
     withdraw(enrolment=enrolment, by=request.user)
-    messages.success(request, _("已退出课程,进度保留,随时可以重新加入。"))
+    messages.success(request, _("已退出课程，进度保留，随时可以重新加入。"))
     return redirect("courses:home")

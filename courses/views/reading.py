@@ -39,6 +39,7 @@ class Part:
     block: Any
     question: presenting.Presented | None = None
     feedback: Feedback | None = None
+    number: int = 0
 
 
 def _enrolment(request: HttpRequest, course: CoursePage) -> Enrolment | None:
@@ -78,7 +79,7 @@ def lesson(request: HttpRequest, page: LessonPage) -> HttpResponse:
     parent = page.course
     enrolment = _enrolment(request, parent)
     if not rules.may_read_lesson(request.user, parent, enrolment):
-        messages.info(request, _("先加入课程,再学习课时。"))
+        messages.info(request, _("先加入课程，再学习课时。"))
         return redirect(parent.get_url(request))
     row = see_lesson(enrolment=enrolment, lesson=page) if enrolment else None
     lessons = list(parent.lessons())
@@ -105,15 +106,17 @@ def lesson(request: HttpRequest, page: LessonPage) -> HttpResponse:
 def _parts(page: LessonPage, row: Any) -> list[Part]:
     answers = {answer.block: answer for answer in row.answers.select_related("version")} if row else {}
     parts = []
+    number = 0
     for block in page.body:
         if block.block_type == "question" and block.value is not None and block.value.current is not None:
-            parts.append(_question_part(block, answers.get(str(block.id))))
+            number += 1
+            parts.append(_question_part(block, answers.get(str(block.id)), number))
         else:
             parts.append(Part(block))
     return parts
 
 
-def _question_part(block: Any, kept: InlineAnswer | None) -> Part:
+def _question_part(block: Any, kept: InlineAnswer | None, number: int) -> Part:
     """An answer to an older version of the question is not shown with the new one."""
     version = block.value.current
     current = kept is not None and kept.version_id == version.pk
@@ -124,9 +127,9 @@ def _question_part(block: Any, kept: InlineAnswer | None) -> Part:
         seed=inline_seed(version),
         question=str(version.pk),
         shuffle=False,
-        answer=kept.answer if current else None,
+        answer=kept.answer if kept is not None and current else None,
     )
-    return Part(block, question, feedback_on(kept) if current else None)
+    return Part(block, question, feedback_on(kept) if kept is not None and current else None, number)
 
 
 def _own(request: HttpRequest, pk: int) -> tuple[LessonPage, Enrolment]:
@@ -157,7 +160,12 @@ def answer(request: HttpRequest, pk: int, block: str) -> HttpResponse:
         return HttpResponse(headers={"HX-Refresh": "true"})
     row = see_lesson(enrolment=enrolment, lesson=page)
     kept = row.answers.select_related("version").filter(block=block).first()
-    return render(request, "courses/_inline.html", {"part": _question_part(found, kept), "page": page, "enrolment": enrolment, "fault": fault})
+    number = [str(child.id) for child in page.question_blocks()].index(block) + 1
+    return render(
+        request,
+        "courses/_inline.html",
+        {"part": _question_part(found, kept, number), "page": page, "enrolment": enrolment, "fault": fault},
+    )
 
 
 @login_required
@@ -172,7 +180,7 @@ def complete(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect(page.get_url(request))
     enrolment.refresh_from_db()
     if enrolment.state == Enrolment.State.COMPLETED:
-        messages.success(request, _("恭喜,全部课时已学完。"))
+        messages.success(request, _("恭喜，全部课时已学完。"))
         return redirect(page.course.get_url(request))
     lessons = list(page.course.lessons())
     state = progress.progress(standing(Enrolment.objects.prefetch_related("lessons").get(pk=enrolment.pk), lessons))

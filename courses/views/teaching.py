@@ -19,7 +19,7 @@ from courses.services import align_groups, item_statistics, lessons_of
 
 def _trainer(request: HttpRequest) -> None:
     if not rules.may_teach(request.user):
-        raise PermissionDenied(_("教学工作台供培训师使用。如需授课,请联系本单位管理员开通培训师角色。"))
+        raise PermissionDenied(_("教学工作台供培训师使用。如需授课，请联系本单位管理员开通培训师角色。"))
 
 
 @login_required
@@ -43,7 +43,7 @@ def desk(request: HttpRequest) -> HttpResponse:
         state = (
             ("progress", _("审核中")) if str(course.pk) in waiting
             else ("none", _("草稿")) if not course.live
-            else ("warning", _("已发布,有未发布的修改")) if course.has_unpublished_changes
+            else ("warning", _("已发布，有未发布的修改")) if course.has_unpublished_changes
             else ("done", _("已发布"))
         )
         rows.append((course, state, len(lessons[course.pk])))
