@@ -48,15 +48,16 @@ def navigation(request: HttpRequest) -> dict[str, object]:
     if user is None or not user.is_authenticated:
         return {"ways": []}
     held = {role for _organisation, role in roles_of(user)} or {Role.LEARNER}
-    ways = []
+    open_to_him = []
     for label, name, icon, roles, phone in ENTRIES:
         if held & set(roles):
             try:
-                url = reverse(name)
+                open_to_him.append((label, reverse(name), icon, phone))
             except NoReverseMatch:  # an app may be left out of an installation
                 continue
-            ways.append(Way(label, url, icon, request.path.startswith(url), phone))
-    return {"ways": ways}
+    # The nearest entry above this page: /learn/exams/ belongs to 考试 although it also begins with /learn/.
+    here = max((url for _label, url, _icon, _phone in open_to_him if request.path.startswith(url)), key=len, default="")
+    return {"ways": [Way(label, url, icon, url == here, phone) for label, url, icon, phone in open_to_him]}
 
 
 def display_name(user: User) -> str:

@@ -33,21 +33,25 @@ class PersonForm(forms.Form):
             del self.fields["username"]
 
 
+CONSENT_WORDS = _(
+    "我已阅读并同意:练兵为组织培训、考试、演练和发证处理我的姓名、手机号、单位和岗位;我可以随时查看、更正、导出和撤回。"
+)
+
+
 class JoinForm(forms.Form):
     code = forms.CharField(
-        label=_("加入码"), max_length=20, widget=forms.TextInput(attrs={"autocomplete": "one-time-code"})
+        label=_("加入码"),
+        max_length=20,
+        widget=forms.TextInput(
+            attrs={"autocomplete": "one-time-code", "autocapitalize": "characters", "spellcheck": "false"}
+        ),
     )
     password = forms.CharField(
         label=_("设置密码"),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text=_("至少 10 位,不要全是数字。"),
     )
-    consent = forms.BooleanField(
-        label=_(
-            "我已阅读并同意:练兵为组织培训、考试、演练和发证处理我的姓名、手机号、单位和岗位;我可以随时查看、更正、导出和撤回。"
-        ),
-        required=False,
-    )
+    consent = forms.BooleanField(label=CONSENT_WORDS, required=False)
 
 
 class ProfileForm(forms.ModelForm):

@@ -168,6 +168,11 @@ class User(AbstractUser):
     def __str__(self) -> str:
         return self.name or self.username
 
+    def forget_roles(self) -> None:
+        """Roles are remembered on the object (rules.roles_of); whoever changes them lets them be read anew."""
+        for known in ("_held_roles", "_jurisdictions"):
+            self.__dict__.pop(known, None)
+
     def get_full_name(self) -> str:
         return self.name
 
@@ -216,6 +221,11 @@ class Invitation(models.Model):
 class Consent(models.Model):
     """What a person agreed to, in which words' version, when and from where (PIPL art. 13-17, 29)."""
 
+    class Purpose(models.TextChoices):
+        """Purposes known here; an app above may use others and then names them itself."""
+
+        SERVICE = "service", _("培训、考试、演练和发证")
+
     user = models.ForeignKey(User, models.CASCADE, related_name="consents")
     purpose = models.CharField(_("目的"), max_length=40)
     version = models.CharField(_("文本版本"), max_length=20)
@@ -232,6 +242,13 @@ class Consent(models.Model):
                 name="consent_standing_once",
             )
         ]
+
+    def __str__(self) -> str:
+        return f"{self.in_words} {self.version}"
+
+    @property
+    def in_words(self) -> str:
+        return str(dict(self.Purpose.choices).get(self.purpose, self.purpose))
 
 
 class AuditEntry(models.Model):

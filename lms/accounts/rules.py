@@ -54,6 +54,14 @@ def may_manage_staff(user: User | AnonymousUser, organisation: Organisation) -> 
     return has_role(user, Role.ADMIN, organisation.pk)
 
 
+def may_reset_password(person: User, organisation: Organisation) -> bool:
+    """Whether this organisation's admin may hand out a code that sets the person's password: only when nothing beyond
+    the organisation would open with it (no role elsewhere, no seat in the platform's administration)."""
+    if person.is_staff or person.is_superuser:
+        return False
+    return organisation_ids(person) == {organisation.pk}
+
+
 def may_see_organisation(user: User | AnonymousUser, organisation: Organisation) -> bool:
     """Its own members, and the officers of its region and above."""
     if organisation.pk in organisation_ids(user):

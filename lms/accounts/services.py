@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from lms.accounts import audit
 from lms.accounts.models import AuditEntry, Consent, Invitation, Membership, Organisation, User
-from lms.accounts.rules import Role, grantable_roles
+from lms.accounts.rules import Role, grantable_roles, may_reset_password
 
 CODE_CHARACTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # no 0/O, 1/I/L
 CODE_LENGTH = 12  # 59 bits, with a rate limit in front and seven days of life
@@ -49,9 +49,31 @@ def invite(
 
 
 @transaction.atomic
+def renew_code(user: User, *, organisation: Organisation, by: User, ip: str | None) -> str:
+    """A new code for someone who lost his or forgot the password.
+
+    Raises ValidationError where the code would open more than this organisation: an admin here must not get into what
+    the person does elsewhere.
+    """
+    if not may_reset_password(user, organisation):
+        raise ValidationError(
+            _("%(name)s 还在其他单位任职或有平台管理权限,本单位不能代为重设密码;请本人用邮箱找回,或联系平台管理员。")
+            % {"name": user.name}
+        )
+    code = make_code(user, organisation=organisation, by=by)
+    audit.record("staff.code", user, by=by, organisation=organisation, ip=ip)
+    return code
+
+
+def end_codes(user: User) -> None:
+    """Codes handed out and not used yet open nothing any more."""
+    user.invitations.filter(used_at=None, expires_at__gt=timezone.now()).update(expires_at=timezone.now())
+
+
+@transaction.atomic
 def make_code(user: User, *, organisation: Organisation, by: User) -> str:
     """A fresh one-use code; earlier ones of the person end. Shown once, kept as a hash."""
-    user.invitations.filter(used_at=None).update(expires_at=timezone.now())
+    end_codes(user)
     raw = "".join(secrets.choice(CODE_CHARACTERS) for _ in range(CODE_LENGTH))
     Invitation.objects.create(
         user=user,
@@ -67,9 +89,9 @@ def make_code(user: User, *, organisation: Organisation, by: User) -> str:
 def join(*, code: str, password: str, consented: bool, ip: str | None) -> User:
     """Sets the first password by an invitation's code. Raises ValidationError; the same words for unknown and used."""
     invitation = (
-        Invitation.objects.select_for_update()
+        Invitation.objects.select_for_update(of=("self",))
         .select_related("user", "organisation")
-        .filter(code_hash=hash_code(code), used_at=None, expires_at__gt=timezone.now())
+        .filter(code_hash=hash_code(code), used_at=None, expires_at__gt=timezone.now(), user__is_active=True)
         .first()
     )
     if invitation is None:
@@ -92,27 +114,41 @@ def join(*, code: str, password: str, consented: bool, ip: str | None) -> User:
 
 @transaction.atomic
 def set_roles(user: User, *, organisation: Organisation, roles: Iterable[str], by: User) -> None:
-    """Makes the person's roles here exactly `roles`. Ended memberships stay as history.
+    """Makes the person's roles here exactly `roles`; ended memberships stay as history. Roles that the organisation
+    cannot grant (given by the platform) are left as they are.
 
     Raises ValidationError for a role the organisation cannot grant and for taking the last admin away.
     """
     wanted, allowed = set(roles), set(grantable_roles(organisation))
     strange = wanted - allowed
     if strange:
-        words = "、".join(str(Role(role).label) for role in strange)
+        words = "、".join(str(Role(role).label) for role in sorted(strange))
         raise ValidationError({"roles": _("%(roles)s 不能由本单位授予。") % {"roles": words}})
-    standing = {m.role: m for m in user.memberships.active().of(organisation)}
+    standing = standing_roles(user, organisation)
+    kept = wanted | (standing.keys() - allowed)
+    if kept != standing.keys():
+        change_roles(user, organisation, standing, kept)
+        audit.record("staff.roles", user, by=by, organisation=organisation, roles=sorted(kept))
+
+
+def standing_roles(user: User, organisation: Organisation) -> dict[str, Membership]:
+    """The person's present roles here, read under a lock on the organisation: two admins who take each other's role
+    away at the same moment wait for one another, and the second finds himself the last."""
+    Organisation.objects.select_for_update().get(pk=organisation.pk)
+    return {m.role: m for m in user.memberships.active().of(organisation)}
+
+
+def change_roles(user: User, organisation: Organisation, standing: dict[str, Membership], wanted: set[str]) -> None:
     if Role.ADMIN in standing and Role.ADMIN not in wanted:
         others = Membership.objects.active().of(organisation).filter(role=Role.ADMIN).exclude(user=user)
         if not others.exists():
             raise ValidationError({"roles": _("至少要留一名企业管理员。")})
-    for role in wanted - standing.keys():
+    for role in sorted(wanted - standing.keys()):
         Membership.objects.create(user=user, organisation=organisation, role=role)
-    for role in standing.keys() - wanted:
+    for role in sorted(standing.keys() - wanted):
         standing[role].ended_at = timezone.now()
         standing[role].save(update_fields=["ended_at"])
-    if wanted != set(standing):
-        audit.record("staff.roles", user, by=by, organisation=organisation, roles=sorted(wanted))
+    user.forget_roles()
 
 
 @transaction.atomic
@@ -129,24 +165,28 @@ def update_person(user: User, *, organisation: Organisation, by: User, roles: It
 
 @transaction.atomic
 def release(user: User, *, organisation: Organisation, by: User) -> None:
-    """Ends every role of the person here (left the company). What he earned stays his."""
-    set_roles(user, organisation=organisation, roles=(), by=by)
+    """Ends every role of the person here (left the company) and codes not used yet. What he earned stays his."""
+    standing = standing_roles(user, organisation)
+    change_roles(user, organisation, standing, set())
+    end_codes(user)
+    audit.record("staff.released", user, by=by, organisation=organisation, roles=sorted(standing))
 
 
 @transaction.atomic
 def give_consent(user: User, *, purpose: str, version: str, ip: str | None) -> Consent:
-    consent, _made = Consent.objects.get_or_create(
+    consent, made = Consent.objects.get_or_create(
         user=user, purpose=purpose, version=version, withdrawn_at=None, defaults={"ip": ip}
     )
+    if made:
+        audit.record("consent.given", consent, by=user, ip=ip, purpose=purpose, version=version)
     return consent
 
 
 @transaction.atomic
 def withdraw_consent(consent: Consent, *, by: User) -> None:
     """PIPL art. 15. Withdrawal is recorded, not deleted."""
-    if consent.withdrawn_at is None:
-        consent.withdrawn_at = timezone.now()
-        consent.save(update_fields=["withdrawn_at"])
+    if Consent.objects.filter(pk=consent.pk, withdrawn_at=None).update(withdrawn_at=timezone.now()):
+        consent.refresh_from_db()
         audit.record("consent.withdrawn", consent, by=by, purpose=consent.purpose)
 
 
@@ -165,7 +205,7 @@ def personal_data(user: User) -> dict[str, Any]:
     return {
         "profile": {
             "username": user.username, "name": user.name, "phone": user.phone, "email": user.email,
-            "job_title": user.job_title, "joined": user.date_joined.isoformat(),
+            "job_title": user.job_title, "language": user.language, "joined": user.date_joined.isoformat(),
         },
         "memberships": [
             {"organisation": m.organisation.name, "role": m.role, "from": m.started_at.isoformat(),

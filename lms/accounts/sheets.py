@@ -6,18 +6,19 @@ the whole file from being applied. Text is written as text, so that phone number
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models.functions import Lower
 from django.utils.translation import gettext as _
 from openpyxl import Workbook, load_workbook
 from openpyxl.styles import Font, PatternFill
-from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.worksheet.datavalidation import DataValidation
 
 from lms.accounts import services
@@ -28,6 +29,7 @@ from lms.accounts.rules import Role, grantable_roles
 COLUMNS = ("用户名", "姓名", "岗位", "手机号", "角色")
 FIELDS = ("username", "name", "job_title", "phone", "roles")
 MOST_ROWS = 2000
+MOST_COLUMNS = 30  # a cell in column XFD would make every line 16384 wide
 MOST_UNPACKED = 40 * 1024 * 1024  # a few kilobytes can unpack to gigabytes
 
 
@@ -52,10 +54,15 @@ def template(organisation: Organisation) -> bytes:
 def export(organisation: Organisation, people: list[User]) -> bytes:
     rows = []
     for person in people:
-        roles = [m.role for m in person.memberships.all() if m.organisation_id == organisation.pk and not m.ended_at]
-        words = "、".join(str(Role(role).label) for role in roles)
+        words = "、".join(str(Role(role).label) for role in roles_in(person, organisation))
         rows.append([person.username, person.name, person.job_title, person.phone, words])
     return sheet(organisation, rows, explain=False)
+
+
+def roles_in(person: User, organisation: Organisation) -> list[str]:
+    """Present roles here that a sheet may name, in the order the screen shows them; memberships are prefetched."""
+    held = {m.role for m in person.memberships.all() if m.organisation_id == organisation.pk and not m.ended_at}
+    return [role.value for role in grantable_roles(organisation) if role in held]
 
 
 def sheet(organisation: Organisation, rows: list[list[str]], *, explain: bool) -> bytes:
@@ -94,14 +101,7 @@ def harmless(text: str) -> str:
 
 def read(file: BinaryIO, organisation: Organisation) -> list[Row]:
     """Every filled row with its verdict. Raises ValidationError for a file that is no such sheet."""
-    try:
-        if sum(part.file_size for part in ZipFile(file).infolist()) > MOST_UNPACKED:
-            raise ValidationError(_("文件内容过大;请分批导入。"))
-        file.seek(0)
-        page = load_workbook(file, read_only=True, data_only=True).worksheets[0]
-        lines = [[cell_text(c) for c in line] for line in page.iter_rows(max_row=MOST_ROWS + 3, values_only=True)]
-    except (BadZipFile, InvalidFileException, KeyError, IndexError, ValueError) as error:
-        raise ValidationError(_("文件打不开;请用本页的模板填写,并另存为 .xlsx。")) from error
+    lines = unpack(file)
     head = next((n for n, line in enumerate(lines) if "用户名" in line and "姓名" in line), None)
     if head is None:
         raise ValidationError(_("没有找到表头“用户名、姓名…”;请用本页的模板填写。"))
@@ -120,6 +120,21 @@ def read(file: BinaryIO, organisation: Organisation) -> list[Row]:
     return rows
 
 
+def unpack(file: BinaryIO) -> list[list[str]]:
+    """The first sheet's cells as texts. Whatever a broken or hostile file makes the libraries raise (a dozen kinds in
+    zipfile, expat and openpyxl) is one answer to the person: not a sheet we can read."""
+    try:
+        size = sum(part.file_size for part in ZipFile(file).infolist())
+        if size <= MOST_UNPACKED:
+            file.seek(0)
+            page = load_workbook(file, read_only=True, data_only=True).worksheets[0]
+            cells = page.iter_rows(max_row=MOST_ROWS + 3, max_col=MOST_COLUMNS, values_only=True)
+            return [[cell_text(cell) for cell in line] for line in cells]
+    except Exception as error:
+        raise ValidationError(_("文件打不开;请用本页的模板填写,并另存为 .xlsx。")) from error
+    raise ValidationError(_("文件内容过大;请分批导入。"))
+
+
 def cell_text(value: object) -> str:
     """Numbers as they were typed: 13800000000.0 is a phone number."""
     if value is None:
@@ -132,28 +147,24 @@ def cell_text(value: object) -> str:
 def judge(rows: list[Row], organisation: Organisation) -> None:
     """Fills in verdict, errors and changes of every row; writes nothing."""
     words = {str(role.label): role.value for role in Role}
+    asked = {row.values["username"].lower() for row in rows}
     known = {
         user.username.lower(): user
-        for user in User.objects.filter(username__in=[row.values["username"] for row in rows]).prefetch_related(
-            "memberships"
-        )
+        for user in User.objects.annotate(key=Lower("username")).filter(key__in=asked).prefetch_related("memberships")
     }
     seen: dict[str, int] = {}
     for row in rows:
         key = row.values["username"].lower()
         row.user = known.get(key)
-        parts = [part for part in row.values["roles"].replace(",", "、").replace(",", "、").split("、") if part.strip()]
-        row.roles = [words.get(part.strip(), part.strip()) for part in parts] or [Role.LEARNER.value]
+        standing = roles_in(row.user, organisation) if row.user else []
+        parts = [part.strip() for part in re.split("[、,,;;]", row.values["roles"])]
+        # An empty cell says nothing about roles: who is here keeps his, who is new learns.
+        row.roles = [words.get(part, part) for part in parts if part] or standing or [Role.LEARNER.value]
         form = PersonForm({**row.values, "roles": row.roles}, organisation=organisation)
         row.errors = [f"{form.fields[name].label}: {' '.join(errors)}" for name, errors in form.errors.items()]
         if key in seen:
             row.errors.append(_("与第 %(n)s 行用户名相同。") % {"n": seen[key]})
         seen.setdefault(key, row.number)
-        standing = (
-            [m.role for m in row.user.memberships.all() if m.organisation_id == organisation.pk and not m.ended_at]
-            if row.user
-            else []
-        )
         if row.user and not standing:
             row.errors.append(_("用户名已属于其他单位的人员,请换一个。"))
         if row.errors:

@@ -15,5 +15,6 @@ urlpatterns = [
     path("join/", views.join, name="join"),
     path("me/", views.me, name="me"),
     path("me/data/", views.my_data, name="my_data"),
+    path("me/consent/", views.agree, name="agree"),
     path("me/consent/<int:pk>/withdraw/", views.withdraw, name="withdraw"),
 ]

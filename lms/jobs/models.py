@@ -19,11 +19,10 @@ class JobQuerySet(models.QuerySet):
         return self.filter(state__in=[Job.State.WAITING, Job.State.RUNNING])
 
     def lost(self) -> JobQuerySet:
-        """Waiting longer than a queue message takes, or running past its lease: send them again."""
+        """Waiting longer than a queue message takes, or running past its lease, and not sent again just now."""
         now = timezone.now()
-        return self.filter(
-            models.Q(state=Job.State.WAITING, send_after__lte=now)
-            | models.Q(state=Job.State.RUNNING, lease_until__lt=now)
+        return self.filter(send_after__lte=now).filter(
+            models.Q(state=Job.State.WAITING) | models.Q(state=Job.State.RUNNING, lease_until__lt=now)
         )
 
 
@@ -75,3 +74,26 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def what_failed(self) -> str:
+        """Why it failed or must wait. Faults of the works tell themselves; what this app says is in the reader's
+        language."""
+        code = self.error.get("code")
+        if code in SAID_HERE:
+            return str(SAID_HERE[code][0])
+        return self.error.get("what", "")
+
+    @property
+    def remedy(self) -> str:
+        code = self.error.get("code")
+        if code in SAID_HERE:
+            return str(SAID_HERE[code][1]) % {"reference": self.error.get("reference", "")}
+        return self.error.get("remedy", "")
+
+
+# code: (what happened, what to do). The numbers in `reference` stand in the worker's log beside the traceback.
+SAID_HERE = {
+    "attempts": (_("工作进程多次中断,任务没有完成。"), _("请重试;若再次失败,请联系平台管理员。")),
+    "fault": (_("平台内部出错,任务没有完成。"), _("请重试;若再次失败,请联系平台管理员并报编号 %(reference)s。")),
+}

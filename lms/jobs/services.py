@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from datetime import timedelta
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from celery import current_app
 from django.db import models, transaction
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from lms.jobs.models import Job
 
+logger = logging.getLogger(__name__)
 RESEND_SECONDS = 15  # a message that was not picked up by then is taken for lost
 
 
@@ -26,10 +29,12 @@ def enqueue(
     queue: str = "",
     lease_seconds: int = 120,
     max_attempts: int = 5,
+    again: bool = False,
 ) -> Job:
     """Writes the job row in the caller's transaction and sends its message on commit.
 
-    `task` is the registered Celery name ("cyber_range.launch"). With `key`, asking twice gives the same row.
+    `task` is the registered Celery name ("cyber_range.launch"). With `key`, asking twice gives the same row; with
+    `again` a person's second wish also sets a failed one going anew (never from a follower: it would try for ever).
     """
     values = {
         "task": task,
@@ -46,14 +51,20 @@ def enqueue(
         job, made = Job.objects.create(**values), True
     else:
         job, made = Job.objects.get_or_create(key=key, defaults=values)
+    if again and not made and job.state == Job.State.FAILED:
+        anew = {"state": Job.State.WAITING, "attempts": 0, "error": {}, "progress": 0, "step": "", "finished_at": None}
+        made = bool(
+            Job.objects.filter(pk=job.pk, state=Job.State.FAILED).update(**anew, send_after=values["send_after"])
+        )
+        job.refresh_from_db()
     if made:
         transaction.on_commit(lambda: send(job), robust=True)
     return job
 
 
 def send(job: Job) -> None:
-    """Puts the row's number on the queue. A broker that is away costs a moment: the follower sends again."""
-    current_app.send_task(job.task, args=[job.pk], queue=job.queue or None)
+    """Puts the row's number on the queue, without waiting for a broker that is away: the follower sends again."""
+    current_app.send_task(job.task, args=[job.pk], queue=job.queue or None, retry=False)
 
 
 def claim(job_id: int) -> Job | None:
@@ -67,11 +78,7 @@ def claim(job_id: int) -> Job | None:
             return None
         if job.attempts >= job.max_attempts:
             job.state, job.finished_at = Job.State.FAILED, now
-            job.error = job.error or {
-                "code": "attempts",
-                "what": "工作进程多次中断",
-                "remedy": "请重试;若再次失败请联系管理员",
-            }
+            job.error = job.error or {"code": "attempts"}
             job.save(update_fields=["state", "finished_at", "error"])
             return None
         job.state = Job.State.RUNNING
@@ -121,9 +128,17 @@ def fail(job: Job, *, error: dict[str, Any], retry_in: float | None = None) -> b
 
 
 def resend_lost(*, limit: int = 100) -> int:
-    """Sends what was lost again; how many. Called by the follower every second."""
-    jobs = list(Job.objects.lost()[:limit])
-    for job in jobs:
-        Job.objects.filter(pk=job.pk).update(send_after=timezone.now() + timedelta(seconds=RESEND_SECONDS))
-        send(job)
-    return len(jobs)
+    """Sends what was lost again; how many. Called by the follower every second. Two followers send a job once between
+    them: who moves `send_after` first sends."""
+    sent = 0
+    for job in Job.objects.lost().order_by("send_after")[:limit]:
+        later = timezone.now() + timedelta(seconds=RESEND_SECONDS)
+        if not Job.objects.filter(pk=job.pk, send_after=job.send_after).update(send_after=later):
+            continue
+        try:
+            send(job)
+        except OperationalError as error:  # kombu's: the broker is away; the rest would fail alike
+            logger.warning("queue unreachable, job %s waits: %s", job.pk, error)
+            break
+        sent += 1
+    return sent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -38,13 +39,11 @@ def job_task(name: str) -> Callable[[Work], Task]:
             except TryAgain as again:
                 services.fail(job, error=again.error, retry_in=again.seconds)
             except Exception as fault:
-                logger.exception("job %s %s failed", job.pk, name)
-                error = (
-                    fault.as_dict()
-                    if hasattr(fault, "as_dict")
-                    else {"code": "fault", "what": f"{type(fault).__name__}: {fault}", "remedy": ""}
-                )
-                services.fail(job, error=error)
+                reference = secrets.token_hex(4)
+                logger.exception("job %s %s failed (reference %s)", job.pk, name, reference)
+                # A fault that does not tell its own story stays in the log: it may hold paths, queries or people's data.
+                told = fault.as_dict() if hasattr(fault, "as_dict") else {"code": "fault", "reference": reference}
+                services.fail(job, error=told)
             else:
                 services.finish(job, result=result)
 

@@ -16,7 +16,8 @@ class PlanRowForm(forms.ModelForm):
         model = PlanRow
         fields: ClassVar = ["owner", "due_on", "state", "evidence_note"]
         labels: ClassVar = {"owner": _("责任人")}
-        widgets: ClassVar = {"due_on": forms.DateInput(attrs={"type": "date"})}
+        # The browser's date field knows the ISO form alone, whatever the page's language.
+        widgets: ClassVar = {"due_on": forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from lms.accounts import audit
 from lms.accounts.models import Organisation, User
 from lms.maturity.domain.advice import advise
-from lms.maturity.domain.instrument import AnswerError, Item, check_answer, faults, is_answered
+from lms.maturity.domain.instrument import AnswerError, Instrument, Item, check_answer, faults, is_answered
 from lms.maturity.models import Assessment, InstrumentVersion, PlanRow
 
 CONTENT = Path(__file__).resolve().parent / "content"
@@ -58,7 +58,9 @@ def current_instrument() -> InstrumentVersion | None:
 
 @transaction.atomic
 def start_assessment(organisation: Organisation, *, by: User) -> Assessment:
-    """The enterprise's draft: the one under way, or a new one that begins with the answers of last time."""
+    """The enterprise's draft: the one under way, or a new one that begins with the answers of last time, as far as the
+    present version knows them. Two admins who begin at once get the same draft."""
+    Organisation.objects.select_for_update().get(pk=organisation.pk)
     draft = Assessment.objects.filter(organisation=organisation, state=Assessment.State.DRAFT).first()
     if draft:
         return draft
@@ -66,15 +68,26 @@ def start_assessment(organisation: Organisation, *, by: User) -> Assessment:
     if version is None:
         raise ValidationError(_("还没有装入自评指标,请联系平台管理员运行 load_demo 或 load_instrument。"))
     last = Assessment.objects.filter(organisation=organisation).submitted().first()
-    same = last is not None and last.instrument_version_id == version.pk
     assessment = Assessment.objects.create(
         organisation=organisation,
         instrument_version=version,
         started_by=by,
-        answers=last.answers if same and last else {},
+        answers=still_valid(version.instrument, last.answers) if last else {},
     )
     audit.record("assessment.started", assessment, by=by, organisation=organisation)
     return assessment
+
+
+def still_valid(instrument: Instrument, answers: dict[str, Any]) -> dict[str, Any]:
+    """Those answers that this version of the instrument knows."""
+    kept = {}
+    for key, answer in answers.items():
+        try:
+            check_answer(instrument, key, answer)
+        except AnswerError:
+            continue
+        kept[key] = answer
+    return kept
 
 
 @transaction.atomic
@@ -149,7 +162,7 @@ def write_plan(assessment: Assessment) -> None:
                 action=step.action,
                 expected_evidence=step.evidence,
                 owner_role=step.owner,
-                owner=old.owner if old else None,
+                owner_id=old.owner_id if old else None,
                 tags=list(step.tags),
                 effort=step.effort,
                 gain=step.gain,
@@ -170,8 +183,9 @@ def update_plan_row(
     """Changes who, until when and how far. Done asks for a word of evidence."""
     if state == PlanRow.State.DONE and not evidence_note.strip():
         raise ValidationError({"evidence_note": _("请写明完成的证据,例如台账或截图存放在哪里。")})
+    row = PlanRow.objects.select_for_update().get(pk=row.pk)
     row.state, row.owner, row.due_on, row.evidence_note = state, owner, due_on, evidence_note.strip()
-    row.done_at = timezone.now() if state == PlanRow.State.DONE else None
+    row.done_at = (row.done_at or timezone.now()) if state == PlanRow.State.DONE else None
     row.save(update_fields=["state", "owner", "due_on", "evidence_note", "done_at"])
     audit.record("plan.updated", row, by=by, organisation=row.organisation, state=state)
     return row
@@ -183,6 +197,8 @@ def plan_of(organisation: Organisation) -> list[PlanRow]:
     return list(latest.plan_rows.select_related("owner")) if latest else []
 
 
+GRADES = {str(grade): grade for grade in range(5)}
+LARGEST_COUNT = 10**12
 WHOLES = frozenset({"total", "revenue"})  # the field of a band question that is the denominator
 
 
@@ -190,21 +206,25 @@ def answer_from_form(assessment: Assessment, key: str, data: QueryDict) -> Any:
     """The posted value as an answer: a list for multiple choice, a grade for scenes, a band worked out from the two
     counts where they are given. Raises ValidationError for counts that cannot be."""
     if key.startswith("scene:"):
-        grade = data.get("answer", "")
-        return int(grade) if grade.isdigit() else None
+        return GRADES.get(data.get("answer", ""))
     item = assessment.instrument.item(key)
     if item.type == "multiple":
-        return list(data.getlist("answer"))
-    if item.type == "bands" and all(data.get(f"field_{code}") for code, _label, _unit in item.fields) and item.fields:
-        return band_from_counts(item, {code: data[f"field_{code}"] for code, _label, _unit in item.fields})
+        return list(dict.fromkeys(data.getlist("answer")))
+    counts = {code: data.get(f"field_{code}", "").strip() for code, _label, _unit in item.fields}
+    if any(counts.values()):
+        return band_from_counts(item, counts)
     return data.get("answer") or None
 
 
 def band_from_counts(item: Item, counts: dict[str, str]) -> str:
     try:
-        numbers = {code: Decimal(text) for code, text in counts.items()}
+        numbers = {code: Decimal(text.replace(",", "").replace(",", "")) for code, text in counts.items()}
     except InvalidOperation as error:
-        raise ValidationError(_("%(name)s: 请填数字。") % {"name": item.name}) from error
+        raise ValidationError(
+            _("%(name)s: 请把数量都填上数字,或者都不填、直接选一档。") % {"name": item.name}
+        ) from error
+    if not all(number.is_finite() and abs(number) < LARGEST_COUNT for number in numbers.values()):
+        raise ValidationError(_("%(name)s: 这个数不合理,请核对。") % {"name": item.name})
     whole = next(number for code, number in numbers.items() if code in WHOLES)
     part = next(number for code, number in numbers.items() if code not in WHOLES)
     if whole <= 0 or part < 0 or part > whole:

@@ -10,7 +10,6 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
 from wagtail import hooks
 
 from lms.accounts.models import Organisation
@@ -53,9 +52,16 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_POST
 def start(request: HttpRequest) -> HttpResponse:
-    draft = services.start_assessment(own_enterprise(request), by=request.user)
+    """The first open question of the draft, which begins here when there is none."""
+    enterprise = own_enterprise(request)
+    if request.method != "POST":
+        return redirect("maturity:home")
+    try:
+        draft = services.start_assessment(enterprise, by=request.user)
+    except ValidationError as fault:
+        messages.error(request, " ".join(fault.messages))
+        return redirect("maturity:home")
     return redirect("maturity:question", number=first_open(draft))
 
 
@@ -176,24 +182,31 @@ def courses_for(request: HttpRequest, rows: list[PlanRow]) -> dict[str, list[tup
 
 @login_required
 def plan(request: HttpRequest) -> HttpResponse:
-    """一企一策: what to do, in order, with who, until when, and the courses that help."""
-    enterprise = own_enterprise(request)
-    rows = services.plan_of(enterprise)
-    if request.GET.get("show") != "all":
-        shown = [row for row in rows if row.needed or row.state != PlanRow.State.OPEN]
-    else:
-        shown = rows
+    """一企一策: what to do, in order, with who, until when, and the courses that help. The admin changes it, everyone of
+    the enterprise may read it."""
+    enterprise = Organisation.objects.enterprises().filter(pk__in=organisation_ids(request.user)).first()
+    if organisation_ids(request.user, Role.ADMIN):
+        enterprise = own_enterprise(request)
+    if enterprise is None:
+        raise PermissionDenied(_("计划属于企业;您还不是任何企业的成员。"))
+    rows, everything = services.plan_of(enterprise), request.GET.get("show") == "all"
+    shown = rows if everything else [row for row in rows if row.needed or row.state != PlanRow.State.OPEN]
     offers = courses_for(request, shown)
     for row in shown:
         row.courses = sorted({link for tag in row.tags for link in offers.get(tag, [])})
-    done = sum(row.state == PlanRow.State.DONE for row in rows if row.needed)
-    needed = sum(row.needed for row in rows)
     return render(
         request,
         "maturity/plan.html",
-        {"enterprise": enterprise, "rows": shown, "everything": rows, "done": done, "needed": needed,
-         "all": request.GET.get("show") == "all"},
-    )  # fmt: skip
+        {
+            "enterprise": enterprise,
+            "rows": shown,
+            "everything": rows,
+            "done": sum(row.state == PlanRow.State.DONE for row in rows if row.needed),
+            "needed": sum(row.needed for row in rows),
+            "all": everything,
+            "may_plan": rules.may_answer(request.user, enterprise),
+        },
+    )
 
 
 @login_required
@@ -209,4 +222,4 @@ def plan_row(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, _("计划已更新。"))
             return redirect("maturity:plan")
-    return render(request, "maturity/plan_row.html", {"row": row, "form": form})
+    return render(request, "maturity/plan_row.html", {"row": row, "form": form}, status=422 if form.errors else 200)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any
 
 from django import template
-from django.forms import BoundField
-from django.template.context import RequestContext
+from django.forms import BaseForm, BoundField
+from django.template.base import Parser, Token
+from django.template.context import Context, RequestContext
+from django.template.loader_tags import BlockNode
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext
 
 from lms.design import slots
 from lms.design.icons import ICONS
@@ -55,6 +60,12 @@ def status(kind: str, word: str) -> dict[str, str]:
     return {"kind": kind, "icon": STATUS_ICONS[kind], "word": word}
 
 
+@register.inclusion_tag("design/_form_errors.html")
+def form_errors(form: BaseForm) -> dict[str, Any]:
+    """What is wrong with the form as a whole, and how many fields below need another look."""
+    return {"whole": form.non_field_errors(), "count": len([name for name in form.errors if name != "__all__"])}
+
+
 @register.inclusion_tag("design/_field.html")
 def field(bound: BoundField, autofocus: bool = False) -> dict[str, Any]:
     """One form field with label, help and its errors tied to it."""
@@ -71,6 +82,36 @@ def field(bound: BoundField, autofocus: bool = False) -> dict[str, Any]:
     if described:
         attrs["aria-describedby"] = " ".join(described)
     return {"field": bound, "widget": bound.as_widget(attrs=attrs), "check": kind == "checkbox"}
+
+
+class RepeatedBlock(template.Node):
+    """Renders a block of the page once more. Django allows each {% block %} once, and a page should not have to say its
+    title twice, in <title> and in <h1>."""
+
+    def __init__(self, name: str) -> None:
+        self.block = BlockNode(name, template.NodeList())
+
+    def render(self, context: Context) -> str:
+        return self.block.render(context)
+
+
+@register.tag
+def repeat_block(parser: Parser, token: Token) -> RepeatedBlock:
+    """{% repeat_block title %}: what the page put into its block "title"."""
+    _tag, name = token.split_contents()
+    return RepeatedBlock(name)
+
+
+@register.filter
+def days_left(day: date | datetime) -> str:
+    """A deadline's remaining time in whole days, in words: 还有 45 天, 今天到期, 已过期 3 天."""
+    last = timezone.localtime(day).date() if isinstance(day, datetime) else day
+    left = (last - timezone.localdate()).days
+    if left < 0:
+        return ngettext("已过期 %(n)s 天", "已过期 %(n)s 天", -left) % {"n": -left}
+    if left == 0:
+        return gettext("今天到期")
+    return ngettext("还有 %(n)s 天", "还有 %(n)s 天", left) % {"n": left}
 
 
 @register.filter

@@ -1,7 +1,7 @@
 """一企一策: from a result to the cheapest steps that lift the enterprise to the next level.
 
-Order: what the next level still asks for (constrained scenes first, smallest lift first), then unticked options by
-points per effort. Steps beyond the next level's need follow as an outlook, so that a plan is never empty.
+Order: what the next level still asks for (constrained scenes first, then the cheapest), then unticked options by points
+per effort. Steps beyond the next level's need follow as an outlook, so that a plan is never empty.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from lms.maturity.domain.instrument import Answers, Instrument, Result, chosen_options, is_answered
+from lms.maturity.domain.instrument import Answers, Instrument, Item, Result, chosen_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,102 +31,115 @@ class Step:
 
 
 def advise(instrument: Instrument, answers: Answers, result: Result) -> list[Step]:
-    """Every step worth taking, the needed ones first, in the order to take them."""
-    scenes = scene_steps(instrument, result)
-    items = item_steps(instrument, answers, result)
-    wanted = scenes + items
+    """Every step worth taking, the needed ones first, in the order to take them. Taking all needed ones reaches the
+    next level: tests/lms/maturity/domain holds this for any answers."""
+    wanted = scene_steps(instrument, result) + item_steps(instrument, answers, result)
     return [s for s in wanted if s.needed] + sorted(
         (s for s in wanted if not s.needed), key=lambda s: (s.effort, -s.gain, s.key)
     )
 
 
 def scene_steps(instrument: Instrument, result: Result) -> list[Step]:
-    """For every scene below the next level's grade its next step; as many as the level asks are `needed`."""
+    """Scenes below the next level's grade: of those chosen as needed every step up to that grade, of the others the
+    next one. Chosen are the cheapest by effort, constrained ones first as far as the level asks for constrained ones."""
     following = result.next
     if following is None:
         return []
     rule = next(rule for rule in instrument.rules if rule.level == following.level)
     rows = {(row["scene"], row["from"]): row for row in instrument.plan_scenes}
-    lifts = []
+    climbs: list[tuple[int, int, str, int]] = []  # (effort of the whole climb, steps, scene, grade now)
     for code, grade in result.grades:
-        scene = instrument.scene(code)
-        if grade < rule.scene_level and (code, grade) in rows:
-            lifts.append((not scene.constrained, rule.scene_level - grade, rows[code, grade]["effort"], code, grade))
-    lifts.sort()
-    constrained_left, any_left = following.constrained, following.scenes
-    steps = []
-    for free, _gap, _effort, code, grade in lifts:
-        scene, row = instrument.scene(code), rows[code, grade]
-        needed = any_left > 0 or (not free and constrained_left > 0)
-        any_left -= needed
-        constrained_left -= needed and not free
-        steps.append(
-            Step(
-                key=f"scene:{code}:{grade}->{grade + 1}",
-                title=f"{scene.title} {grade}→{grade + 1} 级",
-                action=row["action"],
-                evidence=row.get("evidence", ""),
-                owner=row.get("owner", ""),
-                tags=tuple(row["tags"]),
-                effort=row["effort"],
-                gain=Decimal(0),
-                needed=needed,
-                constrained=scene.constrained,
-            )
-        )
-    return steps
+        way = [rows[code, g]["effort"] for g in range(grade, rule.scene_level)]
+        if way:
+            climbs.append((sum(way), len(way), code, grade))
+    climbs.sort()
+    constrained = [climb for climb in climbs if instrument.scene(climb[2]).constrained]
+    chosen = constrained[: following.constrained]
+    chosen += [climb for climb in climbs if climb not in chosen][: max(following.scenes - len(chosen), 0)]
+    chosen.sort(key=lambda climb: (not instrument.scene(climb[2]).constrained, climb))
+    steps = [
+        scene_step(instrument, rows[code, at], needed=True)
+        for _effort, _steps, code, grade in chosen
+        for at in range(grade, rule.scene_level)
+    ]
+    return steps + [
+        scene_step(instrument, rows[code, grade], needed=False)
+        for _effort, _steps, code, grade in climbs
+        if (_effort, _steps, code, grade) not in chosen
+    ]
+
+
+def scene_step(instrument: Instrument, row: Mapping[str, Any], *, needed: bool) -> Step:
+    scene, grade = instrument.scene(row["scene"]), row["from"]
+    return Step(
+        key=f"scene:{scene.code}:{grade}->{grade + 1}",
+        title=f"{scene.title} {grade}→{grade + 1} 级",
+        action=row["action"],
+        evidence=row.get("evidence", ""),
+        owner=row.get("owner", ""),
+        tags=tuple(row["tags"]),
+        effort=row["effort"],
+        gain=Decimal(0),
+        needed=needed,
+        constrained=scene.constrained,
+    )
 
 
 def item_steps(instrument: Instrument, answers: Answers, result: Result) -> list[Step]:
-    """For every question the options not yet reached, best points per effort first, until the points suffice."""
+    """Options not yet reached, best points per effort first, until the points suffice; then what else is within reach.
+
+    Of a single choice only the next better option is within reach (nobody jumps from 10 % to 90 %), and the one after it
+    once that is taken.
+    """
     missing = result.next.points if result.next else Decimal(0)
-    candidates = []
+    taken: dict[str, Any] = {item.code: answers.get(item.code) for item in instrument.items}
+    steps = []
+    while missing > 0:
+        reachable = within_reach(instrument, taken)
+        if not reachable:
+            break
+        row, gain = reachable[0]
+        steps.append(item_step(instrument, row, gain, needed=True))
+        taken[row["item"]] = with_option(instrument.item(row["item"]), taken[row["item"]], row["option"])
+        missing -= gain
+    return steps + [item_step(instrument, row, gain, needed=False) for row, gain in within_reach(instrument, taken)]
+
+
+def within_reach(instrument: Instrument, taken: Answers) -> list[tuple[Mapping[str, Any], Decimal]]:
+    """(row, points it adds) of every option that can be reached now, best points per effort first."""
+    found = []
     for row in instrument.plan_items:
         item = instrument.item(row["item"])
-        gain = option_gain(instrument, answers, row)
-        if gain > 0 and is_next_band(instrument, answers, row):
-            candidates.append((-(gain / row["effort"]), row["effort"], item.code, row, gain))
-    candidates.sort(key=lambda c: c[:3])
-    steps = []
-    for _rank, effort, code, row, gain in candidates:
-        item = instrument.item(code)
-        option = next(o for o in item.options if o.code == row["option"])
-        needed = missing > 0
-        missing -= gain if needed else 0
-        steps.append(
-            Step(
-                key=f"item:{code}:{option.code}",
-                title=f"{item.name}: {option.label}",
-                action=row["action"],
-                evidence=row.get("evidence", ""),
-                owner=row.get("owner", ""),
-                tags=tuple(row["tags"]),
-                effort=effort,
-                gain=gain,
-                needed=needed,
-            )
-        )
-    return steps
+        now = item.score(taken.get(item.code))
+        gain = item.score(with_option(item, taken.get(item.code), row["option"])) - now
+        if gain > 0 and (item.type == "multiple" or row["option"] == next_better(item, now)):
+            found.append((row, gain))
+    return sorted(found, key=lambda f: (-(f[1] / f[0]["effort"]), f[0]["effort"], f[0]["item"], f[0]["option"]))
 
 
-def option_gain(instrument: Instrument, answers: Answers, row: Mapping[str, Any]) -> Decimal:
-    """Points that reaching the option adds to what is answered now."""
+def with_option(item: Item, answer: Any, option: str) -> Any:
+    """The answer once the option is reached."""
+    if item.type != "multiple":
+        return option
+    return [o.code for o in chosen_options(item, answer) if not o.exclusive and o.code != option] + [option]
+
+
+def next_better(item: Item, now: Decimal) -> str:
+    better = sorted((item.score(o.code), o.code) for o in item.options if item.score(o.code) > now)
+    return better[0][1] if better else ""
+
+
+def item_step(instrument: Instrument, row: Mapping[str, Any], gain: Decimal, *, needed: bool) -> Step:
     item = instrument.item(row["item"])
-    now = item.score(answers.get(item.code))
-    if item.type == "multiple":
-        chosen = [o.code for o in chosen_options(item, answers.get(item.code)) if not o.exclusive]
-        if row["option"] in chosen:
-            return Decimal(0)
-        return item.score([*chosen, row["option"]]) - now
-    return item.score(row["option"]) - now
-
-
-def is_next_band(instrument: Instrument, answers: Answers, row: Mapping[str, Any]) -> bool:
-    """Of a single choice only the next better option is advised: nobody jumps from 10 % to 90 %."""
-    item = instrument.item(row["item"])
-    if item.type == "multiple":
-        return True
-    answer = answers.get(item.code)
-    now = item.score(answer) if is_answered(answer) else Decimal(-1)
-    better = sorted((item.score(o.code), o.code) for o in item.options if item.score(o.code) > max(now, Decimal(0)))
-    return bool(better) and better[0][1] == row["option"]
+    option = next(o for o in item.options if o.code == row["option"])
+    return Step(
+        key=f"item:{item.code}:{option.code}",
+        title=f"{item.name}: {option.label}",
+        action=row["action"],
+        evidence=row.get("evidence", ""),
+        owner=row.get("owner", ""),
+        tags=tuple(row["tags"]),
+        effort=row["effort"],
+        gain=gain,
+        needed=needed,
+    )

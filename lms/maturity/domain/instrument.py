@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 from typing import Any, Literal
 
 Answers = Mapping[str, Any]
@@ -140,6 +141,8 @@ class Instrument:
 
 def chosen_options(item: Item, answer: Any) -> list[Option]:
     codes = answer if isinstance(answer, list) else [answer] if answer else []
+    if any(not isinstance(code, str) for code in codes):
+        raise AnswerError(f"{item.name}: 选项应为文字代码")
     known = {option.code: option for option in item.options}
     unknown = [code for code in codes if code not in known]
     if unknown:
@@ -154,7 +157,7 @@ def check_answer(instrument: Instrument, key: str, answer: Any) -> None:
     if key.startswith("scene:"):
         if key not in instrument.questions():
             raise AnswerError(f"没有场景 {key[6:]}")
-        if answer not in (0, 1, 2, 3, 4):
+        if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer <= 4:
             raise AnswerError(f"{instrument.scene(key[6:]).title}: 等级应为 0 至 4")
         return
     if key not in instrument.questions():
@@ -282,25 +285,63 @@ def parse(data: Mapping[str, Any]) -> Instrument:
 
 def faults(data: Mapping[str, Any]) -> list[str]:
     """What is wrong with an instrument file, in words; empty when it can be used."""
-    found = []
+    try:
+        return [*sum_faults(data), *option_faults(parse(data)), *plan_faults(parse(data))]
+    except KeyError as missing:
+        return [f"缺少键 {missing}"]
+    except (TypeError, ArithmeticError) as error:
+        return [f"结构不对: {error}"]
+
+
+def sum_faults(data: Mapping[str, Any]) -> Iterator[str]:
     for dimension in data["dimensions"]:
         subs = sum((Decimal(str(sub["points"])) for sub in dimension["subs"]), Decimal(0))
         if subs != Decimal(str(dimension["points"])):
-            found.append(f"{dimension['name']}: 各子项合计 {subs},应为 {dimension['points']}")
+            yield f"{dimension['name']}: 各子项合计 {subs},应为 {dimension['points']}"
         for sub in dimension["subs"]:
             items = sum((Decimal(str(item["points"])) for item in sub["items"]), Decimal(0))
             if items != Decimal(str(sub["points"])):
-                found.append(f"{sub['name']}: 各条目合计 {items},应为 {sub['points']}")
-    instrument = parse(data)
+                yield f"{sub['name']}: 各条目合计 {items},应为 {sub['points']}"
+
+
+def option_faults(instrument: Instrument) -> Iterator[str]:
+    for item in instrument.items:
+        if len({option.code for option in item.options}) < len(item.options):
+            yield f"{item.name}: 选项代码重复"
+        if item.type == "bands":
+            edges = [(option.over, option.upto) for option in item.options]
+            joined = all(upto == over for (_, upto), (over, _) in pairwise(edges))
+            if not joined or edges[0][0] is not None or edges[-1][1] != 100:
+                yield f"{item.name}: 分段应从 0 到 100 首尾相接"
+    for rule in instrument.rules:
+        if rule.min_constrained > sum(scene.constrained for scene in instrument.scenes) or rule.min_scenes > len(
+            instrument.scenes
+        ):
+            yield f"{rule.name}: 要求的场景数超过指标中的场景数"
+
+
+def plan_faults(instrument: Instrument) -> Iterator[str]:
+    """Every better option and every step of every scene must have its advice: else a plan could lead nowhere."""
     codes = {item.code: {o.code for o in item.options} for item in instrument.items}
-    for row in instrument.plan_items:
-        if row["option"] not in codes.get(row["item"], ()):
-            found.append(f"建议 {row['item']}:{row['option']} 没有对应的选项")
+    advised = {(row["item"], row["option"]) for row in instrument.plan_items}
+    for code, option in sorted(advised):
+        if option not in codes.get(code, ()):
+            yield f"建议 {code}:{option} 没有对应的选项"
+    for item in instrument.items:
+        for o in item.options:
+            if o.share > 0 and (item.code, o.code) not in advised:
+                yield f"{item.name}: 选项 {o.code} 没有建议"
     scenes = {scene.code for scene in instrument.scenes}
-    found += [f"建议 {row['scene']} 没有对应的场景" for row in instrument.plan_scenes if row["scene"] not in scenes]
-    return found
+    climbed = {(row["scene"], row["from"]) for row in instrument.plan_scenes}
+    for code in sorted({code for code, _ in climbed} - scenes):
+        yield f"建议 {code} 没有对应的场景"
+    for code in sorted(scenes):
+        for grade in range(4):
+            if (code, grade) not in climbed:
+                yield f"场景 {code}: {grade} 级到 {grade + 1} 级没有建议"
 
 
 def rounded(points: Decimal) -> Decimal:
-    """Two decimals at most, as the form prints them."""
-    return points.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP).normalize()
+    """Two decimals at most, as the form prints them: 7.5, and 50 rather than 5E+1."""
+    cut = points.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP).normalize()
+    return cut.quantize(Decimal(1)) if cut == cut.to_integral_value() else cut

@@ -25,6 +25,14 @@ document.addEventListener("htmx:configRequest", (event) => {
   const token = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/);
   if (token) event.detail.headers["X-CSRFToken"] = decodeURIComponent(token[1]);
 });
+// The session ended meanwhile: the sign-in page belongs in the window, not in the card that asked.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const answered = event.detail.xhr.responseURL;
+  if (answered && new URL(answered).pathname.startsWith("/accounts/login")) {
+    event.detail.shouldSwap = false;
+    location.reload();
+  }
+});
 document.addEventListener("htmx:afterSwap", () => {
   const done = document.querySelector("[data-follow]");
   if (done) location.assign(done.dataset.follow);
