@@ -1,6 +1,6 @@
 """The daemon: one per machine, owner of every lab on it.
 
-State folder: `lock`, `ranges/<range id>/{lab.json, events/, captures/, recordings/}`. Whatever is found there at start
+State folder: `lock`, `ranges/<range id>/{lab.json, scenario.json, events/, captures/, recordings/}`. Whatever is found there at start
 that is not running any more is told as gone; Docker nodes that outlived us are taken over; everything else with our name
 on it is swept.
 """
@@ -180,7 +180,7 @@ class Daemon:
         """The Lab object of a saved range, not running."""
         block = Block(saved["block"])
         lab = Lab(
-            saved_scenario(saved), range_id=saved["range_id"], seed=saved["seed"], team=saved["team"], block=block,
+            saved_scenario(folder), range_id=saved["range_id"], seed=saved["seed"], team=saved["team"], block=block,
             driver=driver or cast(Driver, _Absent(saved["driver"])), folder=folder, labels=saved["labels"], speed=saved["speed"],
             campaign=saved["campaign_mode"], on_wrong=self._owner_of,
         )  # fmt: skip

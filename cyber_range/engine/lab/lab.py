@@ -203,9 +203,10 @@ class Lab:
             await asyncio.sleep(0.2)
         self.campaign.start()
 
-    async def _unmake(self, reason: str) -> None:
+    async def _unmake(self, reason: str, *, keep: str = "") -> None:
+        """`keep` names the task we are in."""
         self._move("closing", reason)
-        await self._stop_watching()
+        await self._stop_watching(keep)
         try:
             await self.driver.close(self.range_id)
         except RangeError as exc:
@@ -336,11 +337,23 @@ class Lab:
             try:
                 self._take(message)
             except (KeyError, TypeError, ValueError) as exc:
-                self._say_rarely(
-                    message, EventKind.WARNING, "malformed",
-                    what=f"program {message.program} of node {message.node} said something unreadable "
-                    f"({message.body.get('kind')}: {exc})", remedy="Report it with the scenario's version",
-                )  # fmt: skip
+                with contextlib.suppress(RangeError):
+                    self._say_rarely(
+                        message, EventKind.WARNING, "malformed",
+                        what=f"program {message.program} of node {message.node} said something unreadable "
+                        f"({message.body.get('kind')}: {exc})", remedy="Report it with the scenario's version",
+                    )  # fmt: skip
+            except RangeError as exc:  # the spool cannot be written: the range goes on, `status` says why
+                log.error("an event of range %s was lost: %s", self.range_id, exc)
+                self.reason = exc.what
+        if self.state in ("ready", "ill", "paused"):
+            # Nobody asked for this end: supervisor killed, Docker gone. Not in this task, which destroy would wait for.
+            self._spawn("lost", self._lost())
+
+    async def _lost(self) -> None:
+        async with self._verb:
+            if self.state in ("ready", "ill", "paused"):
+                await self._unmake("the range ended by itself; reset it to have it made anew", keep="lost")
 
     def _take(self, message: AgentMessage) -> None:
         body, key = message.body, (message.node, message.program)
@@ -564,18 +577,23 @@ class Lab:
             "started": self.started, "state": self.state, "reason": self.reason, "at": self.clock.now(),
             "campaign_mode": self.campaign_mode, "campaign_started": self.campaign.started,
             "campaign": self.campaign.snapshot(), "objectives": self.objectives.snapshot(), "counts": self.counts,
-            "hints": self.hints_taken, "document": bundle(self.source),
+            "hints": self.hints_taken,
             "baseline": [[*place, rate] for place, rate in self.measuring.baseline.items()],
         }  # fmt: skip
 
     def save(self) -> None:
-        """Writes `lab.json` whole or not at all. A full disk is said once, and the range goes on."""
-        aside = self.folder / "lab.json.new"
+        """Writes `lab.json` whole or not at all (the scenario once beside it). With a full disk the range goes on."""
         try:
-            aside.write_text(json.dumps(self.saved(), ensure_ascii=False), encoding="utf-8")
-            os.replace(aside, self.folder / "lab.json")
+            if not (self.folder / "scenario.json").exists():
+                self._write("scenario.json", bundle(self.source))
+            self._write("lab.json", self.saved())
         except OSError:
             log.exception("the state of range %s could not be written", self.range_id)
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        aside = self.folder / f"{name}.new"
+        aside.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        os.replace(aside, self.folder / name)
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.expires, self.started = float(saved["expires"]), float(saved["started"])
@@ -627,9 +645,9 @@ class Lab:
             with contextlib.suppress(RangeError, OSError):
                 self.tell(EventKind.WARNING, what=f"{name} stopped: {type(error).__name__}: {error}", remedy="Reset the range")
 
-    async def _stop_watching(self) -> None:
+    async def _stop_watching(self, keep: str = "") -> None:
         await self.campaign.stop()
-        for name in [name for name in self._tasks if name != "messages"]:
+        for name in [name for name in self._tasks if name not in ("messages", keep)]:
             await self._cancel(name)
 
     async def _cancel(self, name: str) -> None:
@@ -654,9 +672,9 @@ class Lab:
         return {**shown, "views": self.views}
 
 
-def saved_scenario(saved: Mapping[str, Any]) -> Scenario:
-    """The scenario of a `lab.json`."""
-    return check(saved["document"])
+def saved_scenario(folder: Path) -> Scenario:
+    """The scenario that a range's folder keeps."""
+    return check(json.loads((folder / "scenario.json").read_text(encoding="utf-8")))
 
 
 def _without_kind(body: Mapping[str, Any]) -> dict[str, Any]:
