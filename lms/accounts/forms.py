@@ -24,7 +24,9 @@ class PersonForm(forms.Form):
     name = forms.CharField(label=_("姓名"), max_length=60)
     job_title = forms.CharField(label=_("岗位"), max_length=60, required=False)
     phone = forms.CharField(label=_("手机号"), max_length=20, required=False, validators=[PHONE])
-    roles = forms.MultipleChoiceField(label=_("角色"), widget=forms.CheckboxSelectMultiple)
+    roles = forms.MultipleChoiceField(
+        label=_("角色"), widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"})
+    )
 
     def __init__(self, *args: Any, organisation: Organisation, user: User | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
