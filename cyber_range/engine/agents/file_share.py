@@ -24,6 +24,11 @@ from cyber_range.engine.agents.http_door import Request, Response, serve_http
 QUOTA = 6 * 1024 * 1024  # bytes of all files; the backup takes as much again
 
 
+def shared_name(name: str) -> str:
+    """The canonical form of a name in the share: one leading slash, no dots."""
+    return "/" + posixpath.normpath("/" + name).lstrip("/")
+
+
 class Tree:
     """The shared folder and its backup on disk."""
 
@@ -38,7 +43,7 @@ class Tree:
 
     def at(self, name: str) -> Path:
         """The place of a shared name, which cannot leave the share."""
-        return self.live / posixpath.normpath("/" + name).lstrip("/")
+        return self.live / shared_name(name).lstrip("/")
 
     def used(self) -> int:
         return sum(path.stat().st_size for path in self.live.rglob("*") if path.is_file())
@@ -63,7 +68,7 @@ class Tree:
 
 async def run(node: NodeContext) -> None:
     users: dict[str, str] = {str(k): str(v) for k, v in dict(node.spec["users"]).items()}
-    canaries = {posixpath.normpath("/" + name) for name in node.spec.get("canaries", ())}
+    canaries = {shared_name(name) for name in node.spec.get("canaries", ())}
     tree = Tree(node.store, dict(node.spec.get("files") or {}))
     counts = {"reads": 0, "writes": 0, "deletes": 0, "refused": 0, "canary_reads": 0}
 
@@ -80,7 +85,7 @@ async def run(node: NodeContext) -> None:
             if not path.is_file():
                 return Response(404, b"not found")
             counts["reads"] += 1
-            if posixpath.normpath(request.path) in canaries:
+            if shared_name(request.path) in canaries:
                 counts["canary_reads"] += 1
                 node.emit("canary", path=request.path, user=user, peer=request.peer)
             kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"

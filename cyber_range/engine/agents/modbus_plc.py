@@ -92,6 +92,7 @@ async def run(node: NodeContext) -> None:
             scan()
 
     bus = await node.net.udp(CONTROLLER_PORT, on_datagram)
+    logic.scan(memory.tags, inputs)  # a controller has gone through its program once before it speaks
     server = modbus_server(memory, spec.get("identity") or {}, changes)
     listener = await node.net.create_server(server.handle_new_connection, int(spec.get("port", 502)))
 
@@ -123,7 +124,8 @@ async def run(node: NodeContext) -> None:
     finally:
         scanning.cancel()
         listener.close()
-        await server.shutdown()
+        for connection in list(server.active_connections.values()):
+            connection.close()
         bus.close()
 
 

@@ -26,10 +26,10 @@ def checked(rule: FilterRule) -> FilterRule:
     if proto and proto not in PROTOCOLS:
         raise ValueError(f"proto is one of {', '.join(PROTOCOLS)}, not {proto!r}")
     clean: FilterRule = {"action": action}
-    for key in ("src", "dst"):
-        if value := rule.get(key):
-            network = ipaddress.IPv4Network(value, strict=False)
-            clean[key] = str(network.network_address) if network.prefixlen == 32 else str(network)
+    if src := rule.get("src"):
+        clean["src"] = network(src)
+    if dst := rule.get("dst"):
+        clean["dst"] = network(dst)
     if proto:
         clean["proto"] = proto
     if dport := rule.get("dport"):
@@ -46,6 +46,14 @@ def checked(rule: FilterRule) -> FilterRule:
     if rule.get("early"):
         clean["early"] = True
     return clean
+
+
+def network(text: str) -> str:
+    try:
+        found = ipaddress.IPv4Network(text, strict=False)
+    except ValueError as exc:
+        raise ValueError(f"{text!r} is no IPv4 address or network") from exc
+    return str(found.network_address) if found.prefixlen == 32 else str(found)
 
 
 def interface(name: str) -> str:
@@ -136,13 +144,13 @@ def counted(rule: FilterRule, size: int) -> Verdict:
 
 def matches(rule: FilterRule, *, src: str, dst: str, proto: str, dport: int, iif: str, oif: str) -> bool:
     """Whether every condition the rule names holds."""
-    if (wanted := rule.get("proto")) and wanted != proto:
+    if (spoken := rule.get("proto")) and spoken != proto:
         return False
     if (text := rule.get("dport")) and not ports(text)[0] <= dport <= ports(text)[1]:
         return False
-    if (network := rule.get("src")) and not inside(src, network):
+    if (wanted := rule.get("src")) and not inside(src, wanted):
         return False
-    if (network := rule.get("dst")) and not inside(dst, network):
+    if (wanted := rule.get("dst")) and not inside(dst, wanted):
         return False
     return rule.get("iif", iif) == iif and rule.get("oif", oif) == oif
 
