@@ -18,7 +18,7 @@ from wagtail.admin.menu import MenuItem
 from wagtail.models import Page
 from wagtail.snippets.models import register_snippet
 
-from courses.models import CatalogueIndexPage, CoursePage, LessonPage, LessonProgress
+from courses.models import CatalogueIndexPage, CoursePage, Facet, LessonPage, LessonProgress
 from courses.services import align_groups, close_overdue
 from courses.views import reading
 from courses.viewsets import BankViewSet, FigureViewSet, PaperViewSet, QuestionViewSet
@@ -84,3 +84,15 @@ def hand_in_overdue(now: datetime) -> None:
         logger.info("handed in %d overdue exams", closed)
     if now.second % 15 == 0:
         align_groups()
+
+
+@hooks.register("courses_for_tags")
+def courses_that_help(request: HttpRequest, tags: set[str]) -> dict[str, list[tuple[str, str]]]:
+    """Published courses behind the tags of a self-assessment's plan: tag → [(title, address)]."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    rows = Facet.objects.filter(kind=Facet.Kind.PLAN, code__in=tags).prefetch_related("courses")
+    for facet in rows:
+        links = [(course.title, course.get_url(request) or "") for course in facet.courses.all() if course.live]
+        if links:
+            found[facet.code] = links
+    return found

@@ -7,12 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lms.project import doctor, processes, showroom
+from lms.project import doctor, processes, showroom, touring
 from lms.project.messages import compile_catalogues
 
 OWN = {
     "demo": "load the demo and run everything on this machine",
     "serve": "run pages, sockets, worker, follower and range-host on this machine",
+    "tour": "perform the whole main job against a fresh database and a really launched range",
     "worker": "run one Celery worker",
     "doctor": "say what works here, and for everything missing the command that brings it",
     "range": "the range engine's own command line (launch, solve, validate, host ...)",
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return showroom.main(words[1:])
         case "serve":
             return processes.main(words[1:])
+        case "tour":
+            return touring.main(words[1:])
         case "worker":
             return processes.worker(words[1:])
         case "doctor":
@@ -55,7 +58,6 @@ def print_help() -> None:
         epilog="\n".join(
             [
                 *(f"  {name:12} {what}" for name, what in OWN.items()),
-                "  tour         perform the whole main job against a fresh database and a real range",
                 "  run-drills   the follower",
                 "  anything else is a Django management command (migrate, createsuperuser ...)",
             ]
