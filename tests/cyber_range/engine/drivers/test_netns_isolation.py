@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import platform
 import socket
 import struct
 import sys
@@ -155,6 +156,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="escape.py names system calls by their x86_64 numbers")
 @pytest.mark.parametrize("where", ["armed", "plain"])
 async def test_no_way_out_of_a_node(lab: Lab, host: dict[str, Any], where: str) -> None:
     script = Path(__file__).with_name("escape.py").read_text()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
-import socket
 import struct
-from collections.abc import Iterator
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -129,9 +130,8 @@ def test_netlink_attributes_round_trip(pairs: list[tuple[int, bytes]]) -> None:
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    reader, writer = os.pipe()
-    yield reader, writer
+def pipe() -> tuple[int, int]:
+    return os.pipe()
 
 
 async def test_lines_come_whole_whatever_the_pieces(pipe: tuple[int, int]) -> None:
@@ -206,9 +206,27 @@ def test_a_full_socket_does_not_lose_the_descriptor_of_a_large_message() -> None
     with one, other:
         one.setblocking(False)
         before = len(os.listdir("/proc/self/fd"))
+        fill = itertools.repeat({"x": "y" * 100_000})
+
         with pytest.raises(BlockingIOError):
-            while True:
-                wire.send(one, {"x": "y" * 100_000})
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            list(map(wire.send, itertools.repeat(one), fill))
 
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_warm_process_never_holds_a_gpl_library() -> None:
+    script = """
+import sys
+from cyber_range.engine.drivers.netns import driver, zygote
+sys.meta_path.insert(0, zygote.NotHere())
+skipped = {}
+zygote.preload((), driver.EXECED, skipped)
+print(sorted(name for name in sys.modules if name.partition(".")[0] == "scapy"), skipped)
+try: import scapy.all
+except ImportError as exc: print("by exec" in str(exc))
+"""
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PYTHONPATH": os.path.dirname(Sources.here().package)})
+
+    assert done.stdout.splitlines() == ["[] {}", "True"], done
