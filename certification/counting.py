@@ -19,6 +19,9 @@ from certification.models import Credential
 from certification.querysets import CredentialQuerySet
 
 
+FINER = {0: 2, 2: 4, 4: 6, 6: 6}  # digits of a unit's prefix → of the units below it
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """`prefix`: region digits ("", "33", "3306", "330681"). `kind` is always one type: types are never mixed."""
@@ -31,6 +34,13 @@ class Scope:
     level: str = ""
     industry: str = ""
     size: str = ""
+    measure: str = "holders"  # or "issued"
+
+    def rows(self) -> CredentialQuerySet:
+        """The certificates behind the figure: valid on the day, or entered in the period."""
+        if self.measure == "issued":
+            return self.certificates().entered(self.since, self.as_of)
+        return self.certificates().counting_on(self.as_of)
 
     def certificates(self) -> CredentialQuerySet:
         """All of the scope, whatever their status; the date words come on top."""
@@ -48,7 +58,7 @@ class Scope:
     def as_data(self) -> dict[str, str]:
         return {
             "prefix": self.prefix, "kind": self.kind, "as_of": self.as_of.isoformat(), "since": self.since.isoformat(),
-            "standard": self.standard, "level": self.level, "industry": self.industry, "size": self.size,
+            "standard": self.standard, "level": self.level, "industry": self.industry, "size": self.size, "measure": self.measure,
         }
 
     @classmethod
@@ -66,7 +76,7 @@ def cell(scope: Scope) -> Cell:
 def by_place_and_level(scope: Scope) -> dict[tuple[str, str, str], Cell]:
     """(place, standard, level) → cell, where place is the next finer unit: its digits, or the whole code of the scope's own
     people ("330600" when the prefix is "3306" and somebody's place is the prefecture itself)."""
-    digits = {0: 2, 2: 4, 4: 6, 6: 6}[len(scope.prefix)]
+    digits = FINER[len(scope.prefix)]
     keys = ("place", "standard_code", "level_code")
     rows = scope.certificates().annotate(place=Substr("region_id", 1, digits))
     found: dict[tuple[str, str, str], Cell] = {}
@@ -80,7 +90,7 @@ def by_place_and_level(scope: Scope) -> dict[tuple[str, str, str], Cell]:
 
 def by_place(scope: Scope) -> dict[str, Cell]:
     """Place → cell over all levels: people counted anew, because levels do not add up to people."""
-    digits = {0: 2, 2: 4, 4: 6, 6: 6}[len(scope.prefix)]
+    digits = FINER[len(scope.prefix)]
     rows = scope.certificates().annotate(place=Substr("region_id", 1, digits))
     found: dict[str, Cell] = {}
     for row in rows.counting_on(scope.as_of).values("place").annotate(h=Count("person", distinct=True), v=Count("pk")).order_by():

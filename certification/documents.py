@@ -34,6 +34,7 @@ class CertificateText:
     title: str
     kind: str
     holder: str
+    standard_title: str
     standard: str
     occupation: str
     level: str
@@ -78,7 +79,8 @@ def chinese_date(day: date | None) -> str:
 
 def certificate_pdf(text: CertificateText) -> bytes:
     data: dict[str, Any] = {
-        "number": text.number, "title": text.title, "kind": text.kind, "holder": text.holder, "standard": text.standard,
+        "number": text.number, "title": text.title, "kind": text.kind, "holder": text.holder,
+        "standard_title": text.standard_title, "standard": text.standard,
         "occupation": text.occupation, "level": text.level, "issued_on": chinese_date(text.issued_on),
         "expires_on": chinese_date(text.expires_on), "proven": [[p.name, p.narrative] for p in text.proven],
         "issuer": text.issuer, "notice": text.notice, "check_code": text.check_code, "verify_page": text.verify_page,

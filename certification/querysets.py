@@ -54,7 +54,7 @@ class CredentialQuerySet(models.QuerySet):
         return self.filter(user=user)
 
     def within(self, prefix: str) -> CredentialQuerySet:
-        return self.filter(region_id__startswith=prefix)
+        return self.filter(region__code__startswith=prefix)
 
     def counting_on(self, day: date) -> CredentialQuerySet:
         """The same words as certification.domain.cube.counts_on; a test holds the two together."""

@@ -21,22 +21,22 @@ def proven(credential: Credential) -> list[Proof]:
     if "course" in by_code:
         hours = by_code["hours"]
         lines.append(
-            Proof("课程学习", f"完成课程《{course.get('title', by_code['course']['wanted'])}》,计 {hours['got']} 标准学时(要求不少于 {hours['wanted']})。", "course")
+            Proof("课程学习", f"完成课程《{course.get('title', by_code['course']['wanted'])}》，计 {hours['got']} 标准学时（要求不少于 {hours['wanted']} 学时）。", "course")
         )
     if "exam" in by_code:
-        lines.append(Proof("理论考试", f"计算机考试合格(合格线 {by_code['exam']['wanted']} 分)。", "exam"))
+        lines.append(Proof("理论考试", f"计算机考试合格（合格线 {by_code['exam']['wanted']} 分）。", "exam"))
     if "drill" in by_code:
         share = round(float(by_code["seat"]["wanted"]) * 100)
         lines.append(
             Proof(
                 "靶场演练",
-                f"在网络靶场的实操演练中在席不少于全程 {share}%,并以本人操作完成至少 {by_code['own_action']['wanted']} 项"
-                f"经靶场实测核实的处置动作,演练得分合格(合格线 {by_code['drill']['wanted']} 分)。",
+                f"在网络靶场的实操演练中在席不少于全程 {share}%，并以本人操作完成至少 {by_code['own_action']['wanted']} 项"
+                f"经靶场实测核实的处置动作，演练得分合格（合格线 {by_code['drill']['wanted']} 分）。",
                 "drill",
             )
         )
     if "review" in by_code:
-        lines.append(Proof("综合评审", f"考评员评阅合格(合格线 {by_code['review']['wanted']} 分)。", "review"))
+        lines.append(Proof("综合评审", f"考评员评阅合格（合格线 {by_code['review']['wanted']} 分）。", "review"))
     if any(criterion["recognised"] for criterion in by_code.values()):
-        lines.append(Proof("复核认可", "部分条件经申诉复核认可,复核记录存于签发平台。", "appeal"))
+        lines.append(Proof("复核认可", "部分条件经申诉复核认可，复核记录存于签发平台。", "appeal"))
     return lines

@@ -71,7 +71,7 @@ class StandardLevel(models.Model):
     theory_pass = models.DecimalField(_("理论合格线"), max_digits=5, decimal_places=1)
     practice_pass = models.DecimalField(_("实操合格线"), max_digits=5, decimal_places=1)
     has_review = models.BooleanField(_("需综合评审"))
-    validity_months = models.PositiveSmallIntegerField(_("有效期(月)"), null=True, blank=True)
+    validity_months = models.PositiveSmallIntegerField(_("有效期（月）"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("等级")

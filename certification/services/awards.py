@@ -224,7 +224,7 @@ def mark(
                 total=sum((rubric[name] for name in RUBRIC), Decimal(0)), comment=comment, at=now,
             )
     except IntegrityError:
-        raise Refusal(_("您已经评过这份申请。"), _("评分不能修改;如有错误请通过申诉复核。")) from None
+        raise Refusal(_("您已经评过这份申请。"), _("评分不能修改；如有错误请通过申诉复核。")) from None
     audit.record("application.marked", application, by=by, organisation=application.organisation)
     decide(application=application, now=now, by=by, kind=Decision.Kind.ASSESSOR)
     return row

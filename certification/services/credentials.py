@@ -44,7 +44,7 @@ USE = "check code"
 def issue(*, decision: Decision, by: User | None = None, now: datetime | None = None) -> Credential:
     """The certificate of a decision that was met; the one that is there when it was issued before."""
     if not decision.met:
-        raise Refusal(_("这份决定未满足授予条件,不能签发证书。"))
+        raise Refusal(_("这份决定未满足授予条件，不能签发证书。"))
     now = now or timezone.now()
     existing = Credential.objects.filter(decision=decision, replaces=None).first()
     if existing is not None:
@@ -190,7 +190,8 @@ def render_document(*, credential: Credential) -> Credential:
     pdf = certificate_pdf(
         CertificateText(
             number=credential.number, title=credential.title, kind=credential.get_credential_type_display(),
-            holder=credential.holder_name, standard=str(level.standard) if level else credential.standard_code,
+            holder=credential.holder_name, standard_title=level.standard.title if level else credential.title,
+            standard=f"{level.standard.code} {level.standard.version}" if level else credential.standard_code,
             occupation=level.standard.occupation.name if level else "", level=level.name if level else "",
             issued_on=credential.issued_on, expires_on=credential.expires_on, proven=proven(credential),
             issuer=ISSUER_NAME, notice=level.standard.issued_by if level else "", check_code=check_code_of(credential),

@@ -50,7 +50,7 @@ def publish_release(*, region: Region, as_of: date, by: User, now: datetime | No
     if not rules.may_see_region(by, region):
         raise Refusal(_("只能发布本地区的统计。"))
     if as_of not in may_publish_as_of(timezone.localdate(now)):
-        raise Refusal(_("统计截止日期应为最近十二个月中某个月的最后一天。"), _("按月发布,避免两次发布相减推出个人。"))
+        raise Refusal(_("统计截止日期应为最近十二个月中某个月的最后一天。"), _("按月发布，避免两次发布相减推出个人。"))
     existing = Release.objects.filter(region=region, as_of=as_of).first()
     if existing is not None:
         return existing
@@ -62,8 +62,8 @@ def publish_release(*, region: Region, as_of: date, by: User, now: datetime | No
         "as_of": as_of.isoformat(),
         "published_at": now.isoformat(),
         "definition": (
-            "各单元格为截至统计日持有效证书的人数,按签发时所在地区统计;培训合格证书、岗位能力证明、外部登记证书分列,"
-            f"不相加;不同等级可能为同一人,等级之间不相加。1 至 {THRESHOLD - 1} 人的单元格及为防推算而一并隐去的单元格记为 null。"
+            "各单元格为截至统计日持有效证书的人数，按签发时所在地区统计；培训合格证书、岗位能力证明、外部登记证书分列,"
+            f"不相加；不同等级可能为同一人，等级之间不相加。1 至 {THRESHOLD - 1} 人的单元格及为防推算而一并隐去的单元格记为 null。"
         ),
         "threshold": THRESHOLD,
         "demo": _is_demo(as_of),

@@ -71,10 +71,10 @@ def open_records(*, by: User, purpose: str, scope: Scope, now: datetime | None =
     now = now or timezone.now()
     purpose = purpose.strip()
     if len(purpose) < 4:
-        raise Refusal(_("请写明查看名单的用途。"), _("例如:核对 2026 年四季度培训补贴名单。"))
+        raise Refusal(_("请写明查看名单的用途。"), _("例如：核对 2026 年四季度培训补贴名单。"))
     if not rules.may_see_prefix(by, scope.prefix):
         raise Refusal(_("只能查看本地区及下级地区的名单。"))
-    shown = scope.certificates().counting_on(scope.as_of).count()
+    shown = scope.rows().count()
     access = BureauAccess.objects.create(user=by, at=now, purpose=purpose, scope=scope.as_data(), shown=shown)
     audit.record("bureau.records_opened", access, by=by, purpose=purpose, scope=scope.as_data(), shown=shown)
     return access

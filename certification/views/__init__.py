@@ -1,0 +1,1 @@
+"""Screens of the holder, anyone, the assessor and the bureau."""
