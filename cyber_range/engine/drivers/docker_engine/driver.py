@@ -286,14 +286,17 @@ class DockerDriver:
 
     def _create(self, client: docker.DockerClient, range_id: str, node: NodePlan, wanted: dict[str, Any]) -> str:
         """In one thread: the container and its further legs, in the plan's order."""
+        name = wanted.pop("name")
+        config = client.api.create_container_config(**wanted)
+        config["StdinOnce"] = False  # the SDK wants it closed with the first range host; nodes outlive theirs
         try:
-            made = str(client.api.create_container(**wanted)["Id"])
+            made = str(client.api.create_container_from_config(config, name)["Id"])
         except docker.errors.APIError as exc:
             if exc.status_code != 409:
                 raise
             # left by an apply that was cut short; it has never run
-            client.api.remove_container(wanted["name"], force=True, v=True)
-            made = str(client.api.create_container(**wanted)["Id"])
+            client.api.remove_container(name, force=True, v=True)
+            made = str(client.api.create_container_from_config(config, name)["Id"])
         if node.placement != "hub":
             for leg in node.interfaces[1:]:
                 mac = {"mac_address": leg.mac} if self._api >= specs.MAC_PER_LEG_API else {}

@@ -84,7 +84,7 @@ def init_argument(node: NodePlan) -> str:
 def container(
     range_id: str, owner: str, node: NodePlan, image: str, limits: Limits, api: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Keyword arguments of APIClient.create_container, for the first leg alone; the others are connected later."""
+    """Name and keyword arguments of APIClient.create_container_config, for the first leg alone; the others are connected later."""
     hub = node.placement == "hub"
     first = None if hub or not node.interfaces else node.interfaces[0]
     return {
@@ -144,6 +144,7 @@ def host_config(range_id: str, node: NodePlan, limits: Limits, api: tuple[int, .
         # Docker's own resolver asks from the container when the server is named, and there nothing answers;
         # left alone it may ask from the host's namespace and carry names out of the range.
         dns=None if hub else ["127.0.0.1"],
+        dns_opt=None if hub else ["timeout:1", "attempts:1"],  # an unknown name is known to be unknown soon
         extra_hosts=None if hub else [f"{name}:{ip}" for ip, name in node.hosts],
         sysctls=None if hub else sysctls,
     )

@@ -1,0 +1,182 @@
+"""Docker ranges outlive their range host, are found again, swept by label, and shells end with their terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import docker
+import pytest
+
+from cyber_range.engine.drivers.docker_engine import DockerDriver, guard
+from cyber_range.engine.drivers.docker_engine.specs import OWNER
+from cyber_range.engine.errors import AddressSpaceTaken
+from cyber_range.engine.plan import Limits, Observed, converge
+from tests.conftest import skip_or_fail
+from tests.cyber_range.engine.drivers.docker_range import Running, firewalled
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+
+@pytest.fixture
+async def driver() -> AsyncIterator[DockerDriver]:
+    """With an owner of its own, so that tests beside each other never sweep each other's ranges."""
+    probe = await DockerDriver.probe()
+    if not probe.usable:
+        skip_or_fail(f"{probe.reason}. {probe.remedy}")
+    made = DockerDriver(owner=f"test-{secrets.token_hex(4)}")
+    yield made
+    await made.sweep()
+    await made.aclose()
+
+HOST = """
+import asyncio, sys
+sys.path.insert(0, ".")
+from cyber_range.engine.drivers.docker_engine import DockerDriver, session
+from tests.cyber_range.engine.drivers.docker_range import Running, firewalled
+
+session.ACK_SECONDS = float(sys.argv[4])
+
+async def main():
+    lab = await Running(DockerDriver(owner=sys.argv[1]), firewalled(sys.argv[2], int(sys.argv[3]))).launch()
+    ready = 0
+    async for message in lab.driver.messages(lab.id):
+        ready += message.body["kind"] == "ready"
+        if ready == 3:
+            print("up", flush=True)
+            await asyncio.sleep(2)  # everything heard so far is acknowledged
+            print("safe", flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def killed_host(owner: str, range_id: str, block: int, *, after: bytes, ack_seconds: float = 0.5) -> None:
+    """Another range host that launches a range and dies of SIGKILL."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOST, owner, range_id, str(block), str(ack_seconds),
+        stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            while (line := await process.stdout.readline()).strip() != after:
+                assert line
+    finally:
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+
+def left(owner: str) -> tuple[int, int]:
+    client = docker.from_env()
+    label = {"label": f"{OWNER}={owner}"}
+    try:
+        return len(client.containers.list(all=True, filters=label)), len(client.networks.list(filters=label))
+    finally:
+        client.close()
+
+
+async def test_sweep_leaves_nothing_of_a_host_that_was_killed(driver: DockerDriver) -> None:
+    await killed_host(driver.owner, "d0c4e7000003", 49, after=b"up")
+    before = left(driver.owner)
+
+    swept = await driver.sweep()
+
+    assert before == (3, 2)
+    assert (dict(swept.removed), left(driver.owner)) == ({"containers": 3, "networks": 2}, (0, 0))
+
+
+async def test_range_is_found_again_with_its_programs_and_what_they_said_meanwhile(driver: DockerDriver) -> None:
+    plan = firewalled("d0c4e7000004", 50)
+    await killed_host(driver.owner, plan.range_id, 50, after=b"safe")
+
+    await driver.open(plan.range_id, plan.limits)
+    found = await driver.observe(plan.range_id)
+    messages = driver.messages(plan.range_id)
+    await driver.send(plan.range_id, "ws", "probe", {"kind": "try_connect", "id": 5, "host": "plc", "port": 81})
+    async with asyncio.timeout(20):
+        said = await anext(messages)
+
+    assert converge(plan, found) == []
+    assert (said.node, said.body["kind"], said.body["id"], said.body["open"]) == ("ws", "reply", 5, False)
+
+
+async def test_lines_that_were_not_acknowledged_are_said_again(driver: DockerDriver) -> None:
+    plan = firewalled("d0c4e7000005", 51)
+    await killed_host(driver.owner, plan.range_id, 51, after=b"up", ack_seconds=600)
+
+    await driver.open(plan.range_id, plan.limits)
+    messages = driver.messages(plan.range_id)
+    async with asyncio.timeout(20):
+        kinds = {(await anext(messages)).body["kind"] for _ in range(3)}
+
+    assert kinds == {"ready"}
+
+
+@pytest.fixture
+async def lab(driver: DockerDriver) -> Running:
+    return await Running(driver, firewalled("d0c4e7000006", 52)).launch()
+
+
+async def test_multi_legged_node_is_wired_as_planned(lab: Running) -> None:
+    said = await lab.sh("fw", "for i in eth0 eth1; do cat /sys/class/net/$i/address; ip -4 -o addr show $i | cut -d' ' -f7; done")
+    routed = await lab.sh("ws", "ip route show default; ip neigh show nud permanent; ping -c1 -W2 plc | grep -c ttl=63")
+
+    assert said.splitlines() == ["02:4d:0a:34:01:01", "10.52.1.1/24", "02:4d:0a:34:02:01", "10.52.2.1/24"]
+    assert [line.strip() for line in routed.splitlines()] == [
+        "default via 10.52.1.1 dev eth0", "10.52.1.1 dev eth0 lladdr 02:4d:0a:34:01:01 PERMANENT", "1",
+    ]
+
+
+async def test_closed_terminal_takes_its_shell_and_all_it_started(lab: Running) -> None:
+    pty = await lab.driver.shell(lab.id, "ws", columns=111, rows=33)
+    seen = b""
+    await pty.write(b"stty size; sleep 4711 & setsid sleep 4712 & echo ba''ck\n")
+    async with asyncio.timeout(20):
+        while b"back" not in seen:
+            seen += await pty.read()
+
+    await pty.close()
+    gone = await lab.sh("ws", "for i in $(seq 100); do pgrep -f ^sleep.471 > /dev/null || exec echo gone; sleep 0.1; done")
+
+    assert (b"33 111" in seen, gone) == (True, "gone")
+
+
+async def test_command_that_takes_too_long_is_ended_with_its_children(lab: Running) -> None:
+    done = await lab.driver.exec(lab.id, "ws", ["sh", "-c", "echo first; sleep 4713 & sleep 4714"], timeout=5.0)
+    gone = await lab.sh("ws", "for i in $(seq 100); do pgrep -f ^sleep.471 > /dev/null || exec echo gone; sleep 0.1; done")
+
+    assert (done.code, done.stdout, done.timed_out, gone) == (124, b"first\n", True, "gone")
+
+
+async def test_overlapping_network_is_named(driver: DockerDriver) -> None:
+    plan = firewalled("d0c4e7000007", 53)
+    client = docker.from_env()
+    pool = docker.types.IPAMPool(subnet="10.53.0.0/16")
+    other = client.networks.create("lb-test-overlap", ipam=docker.types.IPAMConfig(pool_configs=[pool]))
+    try:
+        await driver.open(plan.range_id, Limits())
+        with pytest.raises(AddressSpaceTaken, match="lb-test-overlap"):
+            await driver.apply(plan.range_id, converge(plan, Observed()))
+    finally:
+        other.remove()
+        client.close()
+
+
+async def test_wall_goes_with_the_range(lab: Running, driver: DockerDriver) -> None:
+    def tables() -> str:
+        client = docker.from_env()
+        try:
+            image = client.images.list(name="lianbing/range-node")[0].id
+            return guard.run_nft(client, image, driver.owner, "look", "list tables\n")
+        finally:
+            client.close()
+
+    before = await asyncio.to_thread(tables)
+    await driver.close(lab.id)
+    after = await asyncio.to_thread(tables)
+
+    assert (f"lianbing_{lab.id}" in before, f"lianbing_{lab.id}" in after) == (True, False)
