@@ -19,16 +19,19 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 RESTART_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 STOP_SECONDS = 12.0
+# Celery idles for seconds in its polling before it hears; a job cut off in the middle is a durable row and goes on later.
+WORKER_SECONDS = 3.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(slots=True)
 class Child:
-    """One program of ours. Ended by SIGTERM; `restarts` counts falls in a row."""
+    """One program of ours. Ended by SIGTERM, and by SIGKILL after `patience` seconds; `restarts` counts falls in a row."""
 
     name: str
     argv: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    patience: float = STOP_SECONDS
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     started_at: float = 0.0
@@ -96,6 +99,7 @@ def children(*, host: str, port: int, sockets_port: int, workers: int, driver: s
                 "--without-gossip",
                 "--without-mingle",
             ],
+            patience=WORKER_SECONDS,
         ),
         Child("follower", [python, "-m", "lms.project", "run-drills"]),
         Child(
@@ -182,14 +186,15 @@ def stop(team: list[Child], say: Callable[[str], None]) -> None:
             child.process.send_signal(signal.SIGTERM)
             if child.name == "sockets":  # Daphne waits for idle connections; nobody is left to serve
                 child.process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + STOP_SECONDS
+    began = time.monotonic()
     for child in reversed(team):
         if child.process is None:
             continue
         try:
-            child.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            child.process.wait(timeout=max(0.1, began + child.patience - time.monotonic()))
         except subprocess.TimeoutExpired:
-            say(f"{child.name} 没有按时结束,强制结束")
+            if child.patience == STOP_SECONDS:
+                say(f"{child.name} 没有按时结束,强制结束")
             os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait(timeout=5)
 

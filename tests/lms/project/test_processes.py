@@ -65,7 +65,7 @@ def test_stop_ends_all_children(tmp_path: Path) -> None:
 def test_stop_kills_who_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lms.project.processes.STOP_SECONDS", 0.3)
     said: list[str] = []
-    child = Child("stubborn", STUBBORN)
+    child = Child("stubborn", STUBBORN, patience=0.3)
     start(child, tmp_path)
     wait_for(lambda: "up" in (tmp_path / "stubborn.log").read_text())
 
