@@ -31,8 +31,8 @@ from cyber_range.engine.scenario.model import (
 )
 
 CONNECT_SECONDS = 1.5
-SETTLE_SECONDS = 3.0  # wall seconds from the first answer until a rate counts as normal
-LEARN_SECONDS = 10.0  # wall seconds the normal poll rate is taken from in the end
+SETTLE_SECONDS = 5.0  # wall seconds from the first answer until a rate counts as normal: masters catch up at first
+LEARN_SECONDS = 8.0  # wall seconds the normal poll rate is taken from in the end
 ACTIVE = (FlowBlockedCheck, LoginCheck, RegisterValueCheck, FileHashCheck)  # those that send something
 
 Ask = Callable[[str, str, dict[str, Any], float], Awaitable[dict[str, Any]]]

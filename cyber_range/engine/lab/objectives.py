@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 EVERY = 0.5  # wall seconds between two looks
 AFTER_FAULT = 10.0
+LOST_AFTER = 4.0  # wall seconds a verified defence must fail: one late poll on a busy machine is no loss
 ACTIVE_EVERY = 2.0  # wall seconds between two tries of a check that sends something
 
 
@@ -38,6 +39,7 @@ class ObjectiveState:
     state: str = "waiting"
     since: float = 0.0
     holding_since: float | None = None
+    failing_since: float | None = None  # loop time
     verified_at: float | None = None
     tries: int = 0
     answered: Measured | None = None
@@ -182,6 +184,7 @@ class Objectives:
     def _judge(self, state: ObjectiveState, holds: bool | None) -> None:
         now = self._clock.now()
         if holds:
+            state.failing_since = None
             if state.holding_since is None:
                 state.holding_since = now
             if now - state.holding_since >= state.objective.hold_seconds:
@@ -193,11 +196,15 @@ class Objectives:
             return
         if holds is None and state.state == "verified":
             return  # not measured for a moment is no loss
-        state.holding_since = None
-        if state.state == "holding":
-            self._move(state, "open")
-        elif state.state == "verified":
+        if state.state == "verified":
+            wall = asyncio.get_running_loop().time()
+            state.failing_since = wall if state.failing_since is None else state.failing_since
+            if wall - state.failing_since < LOST_AFTER:
+                return
             self._move(state, "lost")
+        elif state.state == "holding":
+            self._move(state, "open")
+        state.holding_since = None
 
     def _move(self, state: ObjectiveState, to: str) -> None:
         state.state, state.since = to, self._clock.now()

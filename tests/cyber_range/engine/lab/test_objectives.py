@@ -61,10 +61,10 @@ class Range:
             )
             poll = {"zone": "workshop", "client": HMI, "server": PLC, "port": 502, "requests": 5, "responses": answers}
             self.bridge.take_polls([poll], self.wall)
+            for check in COMPILED.scenario.production.polls:
+                self.measuring.learn(check)
 
     async def look(self, objective: str = "setpoint") -> str:
-        for poll in COMPILED.scenario.production.polls:
-            self.measuring.learn(poll)
         await self.objectives.measure_production()
         return (await self.objectives.evaluate(objective, fresh=True)).state
 
@@ -161,7 +161,8 @@ async def test_a_connection_seen_on_the_bridge_beats_what_the_prober_says() -> N
     assert lab.objectives.states["block"].evidence[0].facts["handshakes"] == 1
 
 
-async def test_a_defence_that_falls_again_is_lost_and_keeps_its_time() -> None:
+async def test_a_defence_that_falls_again_is_lost_and_keeps_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cyber_range.engine.lab.objectives.LOST_AFTER", 0.0)
     lab = Range()
     lab.pass_time(30)
     await lab.look()
@@ -172,6 +173,16 @@ async def test_a_defence_that_falls_again_is_lost_and_keeps_its_time() -> None:
     assert await lab.look() == "lost"
     assert lab.objectives.states["setpoint"].verified_at == verified
     assert lab.told[-2:] == [("setpoint", "verified"), ("setpoint", "lost")]
+
+
+async def test_one_late_poll_is_no_loss() -> None:
+    lab = Range()
+    lab.pass_time(30)
+    assert await lab.look() == "verified"
+    lab.pass_time(5, answers=4)
+
+    assert await lab.look() == "verified"
+    assert lab.objectives.production_alive is False
 
 
 async def test_answers_are_judged_counted_and_refused_when_used_up() -> None:
