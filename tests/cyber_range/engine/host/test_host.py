@@ -23,7 +23,7 @@ from tests.cyber_range.engine.host.conftest import SCENARIOS, Running, start
 async def until(look: Any, seconds: float = 30) -> Any:
     """The first true answer of an async function."""
     async with asyncio.timeout(seconds):
-        while not (found := await look()):
+        while not (found := await look()):  # noqa: ASYNC110 - looks from outside, has no event to wait for
             await asyncio.sleep(0.1)
     return found
 

@@ -185,7 +185,7 @@ async def served(pty: Any, **limits: Any) -> tuple[asyncio.Task[str], asyncio.St
 
 async def test_a_browser_that_does_not_read_holds_the_shell() -> None:
     shell = Endless()
-    task, reader, writer, server = await served(shell)
+    task, _, writer, server = await served(shell)
     await asyncio.sleep(0.5)
 
     held = shell.shown
@@ -220,7 +220,7 @@ class Silent(Endless):
 
 
 async def test_an_idle_terminal_ends_and_a_typing_one_does_not() -> None:
-    task, reader, writer, server = await served(Silent(), idle_seconds=0.4)
+    task, _, writer, server = await served(Silent(), idle_seconds=0.4)
     for _ in range(4):
         writer.write(frame(Frame.DATA, b"a"))
         await asyncio.sleep(0.2)

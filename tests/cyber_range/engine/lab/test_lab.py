@@ -40,7 +40,7 @@ async def lab(driver: MemoryDriver, tmp_path: Path) -> AsyncIterator[Lab]:
 
 async def until(holds: Any, seconds: float = 15) -> None:
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - looks from outside, has no event to wait for
             await asyncio.sleep(0.05)
 
 

@@ -40,7 +40,7 @@ class Range:
         self.measuring = Measuring(COMPILED, self.plant, self.bridge, self.clock, self.ask, lambda: self.wall)
         scenario = COMPILED.scenario
         self.objectives = Objectives(
-            scenario.objectives, scenario.production, self.measuring, self.clock, lambda: {},
+            scenario.objectives, scenario.production, self.measuring, self.clock, dict,
             lambda state: self.told.append((state.objective.id, state.state)), lambda alive, evidence: None,
             lambda what, remedy: None,
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """Every mistake is named by file, line and remedy; whole sentences are compared."""
 
+# ruff: noqa: ISC004 - long sentences of the expected text are broken over lines
 from __future__ import annotations
 
 from pathlib import Path
