@@ -168,16 +168,32 @@ def full_state(drill: Drill) -> State:
 
 
 def fold_rows(drill: Drill) -> State:
+    return fold(_entries(drill))
+
+
+def _entries(drill: Drill) -> Iterator[Entry]:
     rows = DrillEvent.objects.filter(drill_id=drill.pk).order_by("seq").iterator(chunk_size=PAGE)
-    return fold(as_entry(row) for row in rows)
+    return (as_entry(row) for row in rows)
 
 
-def state_at(drill: Drill, moment: float) -> State:
-    """What was, at that unix second: the fold of everything up to it (review)."""
-    rows = DrillEvent.objects.filter(
-        drill_id=drill.pk, at__lte=datetime.fromtimestamp(moment, tz=timezone.get_default_timezone())
-    ).order_by("seq")
-    return fold(as_entry(row) for row in rows.iterator(chunk_size=PAGE))
+def state_at_clock(drill: Drill, second: float) -> State:
+    """What was, at that drill second: the fold of everything up to it (review)."""
+    state = State()
+    for entry in _entries(drill):
+        after = apply(state, entry)
+        if after.now(entry.at) > second and after.started_at is not None:
+            break
+        state = after
+    return state
+
+
+def clock_of(drill: Drill) -> dict[int, float]:
+    """Drill second of every event by its number: the fold's own clock, so pauses are cut out."""
+    state, found = State(), {}
+    for entry in _entries(drill):
+        state = apply(state, entry)
+        found[entry.seq] = round(state.now(entry.at), 2)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,14 @@ from drills.services.acting import (
 from drills.services.evidence import drill_range_evidence, seat_evidence
 from drills.services.following import copy_range_events
 from drills.services.planning import change_plan, plan_drill
-from drills.services.ranges import attach_range, launch_range, open_terminal, relaunch_range, terminal_closed, terminal_opened
+from drills.services.ranges import (
+    attach_range,
+    launch_range,
+    open_terminal,
+    relaunch_range,
+    terminal_closed,
+    terminal_opened,
+)
 from drills.services.refusal import Refused
 from drills.services.reviewing import add_finding, close_drill, close_finding, finish_finding, write_lessons
 from drills.services.running import (
