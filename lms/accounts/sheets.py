@@ -18,6 +18,7 @@ from django.db import transaction
 from django.db.models.functions import Lower
 from django.utils.translation import gettext as _
 from openpyxl import Workbook, load_workbook
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from openpyxl.styles import Font, PatternFill
 from openpyxl.worksheet.datavalidation import DataValidation
 
@@ -95,8 +96,10 @@ def sheet(organisation: Organisation, rows: list[list[str]], *, explain: bool) -
 
 
 def harmless(text: str) -> str:
-    """A cell that a spreadsheet would run as a formula is quoted."""
-    return "'" + text if text[:1] in "=+-@\t\r" else text
+    """A cell that a spreadsheet would run as a formula is quoted (and so is a quote, to be read back as one); what
+    xlsx cannot hold is left out."""
+    text = ILLEGAL_CHARACTERS_RE.sub("", text)
+    return "'" + text if text and text[0] in "=+-@'\t\r" else text
 
 
 def read(file: BinaryIO, organisation: Organisation) -> list[Row]:
@@ -160,7 +163,7 @@ def judge(rows: list[Row], organisation: Organisation) -> None:
         parts = [part.strip() for part in re.split("[、,,;;]", row.values["roles"])]
         # An empty cell says nothing about roles: who is here keeps his, who is new learns.
         row.roles = [words.get(part, part) for part in parts if part] or standing or [Role.LEARNER.value]
-        form = PersonForm({**row.values, "roles": row.roles}, organisation=organisation)
+        form = PersonForm({**row.values, "roles": row.roles}, organisation=organisation, user=row.user)
         row.errors = [f"{form.fields[name].label}: {' '.join(errors)}" for name, errors in form.errors.items()]
         if key in seen:
             row.errors.append(_("与第 %(n)s 行用户名相同。") % {"n": seen[key]})
