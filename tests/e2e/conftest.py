@@ -70,12 +70,13 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     environment = {
         key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
     }
+    said = (state / "said.log").open("w")
     process = subprocess.Popen(
         [sys.executable, "-m", "lms.project", "demo", "--state", str(state), "--port", str(port), "--driver", driver],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     try:
-        wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, seconds=180)
+        wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, state / "said.log", seconds=240)
         yield Product(f"http://127.0.0.1:{port}", state, json.loads((state / "accounts.json").read_text()), process)
     finally:
         process.send_signal(signal.SIGINT)
@@ -86,20 +87,19 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             process.wait(timeout=10)
 
 
-def wait_until_ready(url: str, process: subprocess.Popen[str], *, seconds: float) -> None:
+def wait_until_ready(url: str, process: subprocess.Popen[str], said: Path, *, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise AssertionError(
-                f"the demo ended with {process.returncode}:\n{process.stdout.read() if process.stdout else ''}"
-            )
+            raise AssertionError(f"the demo ended with {process.returncode}:
+{said.read_text()[-3000:]}")
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
-    raise AssertionError(f"{url} did not answer within {seconds} s")
+    raise AssertionError(f"{url} did not answer within {seconds} s:\n{said.read_text()[-3000:]}")
 
 
 @pytest.fixture(scope="session")
