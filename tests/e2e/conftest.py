@@ -91,8 +91,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[str], said: Path, *, se
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise AssertionError(f"the demo ended with {process.returncode}:
-{said.read_text()[-3000:]}")
+            raise AssertionError(f"the demo ended with {process.returncode}:\n{said.read_text()[-3000:]}")
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
                 if answer.status == 200:
