@@ -35,7 +35,7 @@ HELP = """可用命令:
   passwd 账号 [新口令]      修改口令(不写新口令则从下一行读取)
   lock 账号 / unlock 账号   锁定、解锁(已建立的会话不会因此断开)
   sessions                 列出当前会话: 编号、账号、来源、正在转发到哪里
-  kick 编号或账号          断开一个会话,或一个账号的全部会话
+  kick 编号或账号          断开一个会话，或一个账号的全部会话
   log                      最近的登录记录
   help, exit
 """
@@ -260,7 +260,7 @@ async def serve_console(host: JumpHost, process: asyncssh.SSHServerProcess[str])
     user = str(process.get_extra_info("username"))
     account = host.accounts.get(user)
     if account is None or not account.admin:
-        process.stdout.write("此账号只能用于转发,没有控制台权限。\n")
+        process.stdout.write("此账号只能用于转发，没有控制台权限。\n")
         process.exit(1)
         return
     status = 0
@@ -269,7 +269,7 @@ async def serve_console(host: JumpHost, process: asyncssh.SSHServerProcess[str])
         text, status = host.run(user, process.command, await process.stdin.readline() if needs_line else "")
         process.stdout.write(text)
     else:
-        process.stdout.write(f"跳板机管理控制台,当前账号 {user}。输入 help 查看命令。\n")
+        process.stdout.write(f"跳板机管理控制台，当前账号 {user}。输入 help 查看命令。\n")
         while True:
             process.stdout.write("jump> ")
             line = await process.stdin.readline()

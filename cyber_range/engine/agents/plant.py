@@ -58,7 +58,7 @@ async def run(node: NodeContext) -> None:
                 node.emit(kind, t=round(now, 3), **data)
             if model.tripped != tripped:
                 tripped = model.tripped
-                text = "联锁动作,灌装停机" if tripped else "联锁已复位"
+                text = "联锁动作，灌装停机" if tripped else "联锁已复位"
                 node.emit("trip", t=round(now, 3), name="tripped", value=int(tripped), text=text)
             if number % TELEMETRY_EVERY == 0:
                 node.emit("telemetry", t=round(now, 3), values=model.values())

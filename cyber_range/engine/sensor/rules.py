@@ -214,7 +214,7 @@ class Rules:
             self.counters["rogue_requests"] += 1
             self.raise_alert(
                 "rogue_master", 1, "T0848", at, zone, client, server,
-                f"{self.name(client)} 不是 {self.name(server)} 的主站,却发来 Modbus 请求({word})",
+                f"{self.name(client)} 不是 {self.name(server)} 的主站，却发来 Modbus 请求({word})",
             )  # fmt: skip
         if message.writes and (allowed is None or message.function not in allowed):
             self.counters["unauthorized_writes"] += 1
@@ -278,5 +278,5 @@ class Rules:
                 self._silent.add((client, server))
                 self.raise_alert(
                     "poll_lost", 1, "T0815", at, zone, server, client,
-                    f"{self.name(client)} 已 {SILENCE:.0f} 秒收不到 {self.name(server)} 的应答,监视中断",
+                    f"{self.name(client)} 已 {SILENCE:.0f} 秒收不到 {self.name(server)} 的应答，监视中断",
                 )  # fmt: skip

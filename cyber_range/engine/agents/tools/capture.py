@@ -20,15 +20,15 @@ LARGEST_FILE = 12 * 1024 * 1024  # bytes; a node's store is 16 MiB
 def parser(out: Out) -> Parser:
     top = Parser(
         out, prog="lb-capture",
-        description="抓包: 每个报文一行摘要,或存为 pcapng (capture: one line per packet, or a pcapng file)",
+        description="抓包: 每个报文一行摘要，或存为 pcapng (capture: one line per packet, or a pcapng file)",
         epilog="例:\n  lb-capture --port 502 --seconds 10\n  lb-capture -i eth1 --host 10.1.2.3 -w /tmp/a.pcapng --seconds 30\n"
         "  lb-capture --modbus --writes --seconds 60      只看 Modbus 写操作\n  lb-capture -r /tmp/a.pcapng --summary",
     )  # fmt: skip
-    top.add_argument("-i", "--interface", default="", help="网卡,不写为全部 (interface, default all)")
+    top.add_argument("-i", "--interface", default="", help="网卡，不写为全部 (interface, default all)")
     top.add_argument("-w", "--write", default="", help="存为文件 (write a file)")
     top.add_argument("-r", "--read", default="", help="读文件而不是网卡 (read a file)")
     top.add_argument("-c", "--count", type=int, default=0, help="抓够这么多就停 (stop after so many)")
-    top.add_argument("--seconds", type=float, default=0.0, help="抓这么多秒就停,默认 10,0 且有 -c 时不限 (duration)")
+    top.add_argument("--seconds", type=float, default=0.0, help="抓这么多秒就停，默认 10,0 且有 -c 时不限 (duration)")
     top.add_argument("--host", default="", help="只看这个地址 (only this address)")
     top.add_argument("--port", type=int, default=0, help="只看这个端口 (only this port)")
     top.add_argument("--modbus", action="store_true", help="只看 Modbus 报文 (only Modbus)")
@@ -43,7 +43,7 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
     except Ended as end:
         return end.code
     if (options.write or options.read) and not has_files(out):
-        say(out, "lb-capture: 这个节点没有文件系统,不能用 -w 和 -r")
+        say(out, "lb-capture: 这个节点没有文件系统，不能用 -w 和 -r")
         return 2
     report = Report(options, out)
     try:
@@ -164,7 +164,7 @@ def line(at: int, frame: bytes, packet: Packet | Arp | None, messages: list[Mess
         asks = f"谁是 {dotted(packet.target)}?" if packet.asks else f"{dotted(packet.sender)} 是 {packet.mac.hex(':')}"
         return f"{stamp} ARP {dotted(packet.sender)}: {asks}"
     if packet is None:
-        return f"{stamp} {len(frame)} 字节,非 IPv4"
+        return f"{stamp} {len(frame)} 字节，非 IPv4"
     src, dst = dotted(packet.src), dotted(packet.dst)
     if packet.proto == TCP:
         flags = "".join(n for bit, n in ((SYN, "S"), (FIN, "F"), (RST, "R"), (ACK, ".")) if packet.flags & bit)
@@ -178,7 +178,7 @@ def line(at: int, frame: bytes, packet: Packet | Arp | None, messages: list[Mess
 def worded(message: Message) -> str:
     name = NAMES.get(message.function, f"功能码 {message.function}")
     if message.exception:
-        return f"Modbus {name} 被拒绝,异常码 {message.exception}"
+        return f"Modbus {name} 被拒绝，异常码 {message.exception}"
     if message.writes and message.values:
         return f"Modbus {name} 地址 {message.address} ← {', '.join(map(str, message.values[:8]))}"
     if message.count:

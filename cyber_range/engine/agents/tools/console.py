@@ -73,7 +73,7 @@ async def next_line(out: Out) -> str:
 def why(exc: BaseException) -> str:
     """A failure in the words of the person at the terminal."""
     if isinstance(exc, TimeoutError):
-        return "超时,没有应答(可能被防火墙丢弃,或地址不存在)"
+        return "超时，没有应答(可能被防火墙丢弃，或地址不存在)"
     if isinstance(exc, ConnectionRefusedError):
         return "连接被拒绝(端口没有开放)"
     if isinstance(exc, PermissionError):

@@ -28,14 +28,14 @@ def parser(out: Out) -> Parser:
     top.add_argument("--port", type=int, default=502, help="端口 (port)")
     commands = top.add_subparsers(dest="command", required=True, title="命令 (commands)")
     read = commands.add_parser("read", help="读取 (read)")
-    watch = commands.add_parser("watch", help="持续读取,有变化就显示 (watch changes)")
+    watch = commands.add_parser("watch", help="持续读取，有变化就显示 (watch changes)")
     write = commands.add_parser("write", help="写入 (write)")
     identify = commands.add_parser("id", help="读设备标识 (device identification)")
     for command in (read, watch, write, identify):
         command.add_argument("host", help="地址 (address)")
     for command in (read, watch, write):
         command.add_argument("table", choices=sorted(TABLES), metavar="表", help="coil|discrete|holding|input")
-        command.add_argument("address", type=int, help="起始地址,从 0 数 (first address, from 0)")
+        command.add_argument("address", type=int, help="起始地址，从 0 数 (first address, from 0)")
     for command in (read, watch):
         command.add_argument("count", type=int, nargs="?", default=1, help="个数 (count)")
     watch.add_argument("--every", type=float, default=1.0, help="间隔秒 (seconds)")

@@ -20,11 +20,11 @@ USUAL = ",".join(map(str, SERVICES))
 def parser(out: Out) -> Parser:
     top = Parser(
         out, prog="lb-scan",
-        description="扫描地址和端口,识别 Modbus 设备 (scan addresses and ports, identify Modbus devices)",
+        description="扫描地址和端口，识别 Modbus 设备 (scan addresses and ports, identify Modbus devices)",
         epilog="例:\n  lb-scan 10.1.2.0/28\n  lb-scan 10.1.2.3 --ports 1-1024\n  lb-scan 10.1.2.0/28 --ports 502 --modbus",
     )  # fmt: skip
     top.add_argument("targets", nargs="*", help="地址、网段或 a.b.c.d-e;不写则扫描本机所在网段 (default: own segments)")
-    top.add_argument("--ports", "-p", default=USUAL, help="端口,如 22,502,1-100 (ports)")
+    top.add_argument("--ports", "-p", default=USUAL, help="端口，如 22,502,1-100 (ports)")
     top.add_argument("--timeout", type=float, default=0.6, help="每个端口等待秒数 (seconds per port)")
     top.add_argument("--modbus", action="store_true", help="对开放的 502 端口读设备标识 (identify)")
     top.add_argument("--arp", action="store_true", help="只做本网段 ARP 探测 (ARP only)")
@@ -62,8 +62,8 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
             if port == 502 and options.modbus:
                 say(out, f"    {await identity(net, address)}")
         if "closed" in states.values() and "open" not in states.values():
-            say(out, f"{address}  在线,所查端口都关闭")
-    say(out, f"共扫描 {len(addresses)} 个地址、{len(wanted)} 个端口,开放 {open_ports} 个")
+            say(out, f"{address}  在线，所查端口都关闭")
+    say(out, f"共扫描 {len(addresses)} 个地址、{len(wanted)} 个端口，开放 {open_ports} 个")
     return 0
 
 
@@ -74,7 +74,7 @@ def targets(texts: Sequence[str]) -> list[str]:
         if "/" in text:
             network = ipaddress.IPv4Network(text, strict=False)
             if network.num_addresses > MOST_TARGETS:
-                raise ValueError(f"{text} 太大,一次最多 {MOST_TARGETS} 个地址")
+                raise ValueError(f"{text} 太大，一次最多 {MOST_TARGETS} 个地址")
             several = [str(a) for a in network.hosts()]
         elif "-" in text:
             first, _, last = text.partition("-")

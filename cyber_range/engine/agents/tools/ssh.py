@@ -14,12 +14,12 @@ from cyber_range.engine.agents.tools.console import Ended, Out, Parser, next_lin
 def parser(out: Out) -> Parser:
     top = Parser(
         out, prog="lb-ssh",
-        description="登录跳板机管理控制台,或执行一条命令 (log in to the jump host, or run one command)",
+        description="登录跳板机管理控制台，或执行一条命令 (log in to the jump host, or run one command)",
         epilog="例:\n  lb-ssh ops@10.1.3.2 --password 口令 accounts\n  lb-ssh ops@10.1.3.2 --password 口令 passwd vendor 新口令\n"
         "  lb-ssh ops@10.1.3.2          不写命令则进入控制台",
     )  # fmt: skip
     top.add_argument("login", metavar="账号@地址", help="USER@HOST")
-    top.add_argument("--password", default=None, help="口令,不写则提示输入 (asked for when missing)")
+    top.add_argument("--password", default=None, help="口令，不写则提示输入 (asked for when missing)")
     top.add_argument("--port", type=int, default=22, help="端口 (port)")
     top.add_argument("command", nargs="*", help="要执行的命令 (command)")
     return top
@@ -32,7 +32,7 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
         return end.code
     user, _, host = options.login.partition("@")
     if not user or not host:
-        say(out, "lb-ssh: 写作 账号@地址,例如 ops@10.1.3.2")
+        say(out, "lb-ssh: 写作 账号@地址，例如 ops@10.1.3.2")
         return 2
     password = options.password
     if password is None:
@@ -46,7 +46,7 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
             login_timeout=15, preferred_auth="password",
         )  # fmt: skip
     except asyncssh.PermissionDenied:
-        say(out, f"{host} 拒绝登录: 账号或口令不对,或账号已锁定")
+        say(out, f"{host} 拒绝登录: 账号或口令不对，或账号已锁定")
         return 5
     except (OSError, TimeoutError, asyncssh.Error) as exc:
         say(out, f"连接 {host}:{options.port} 失败: {why(exc)}")
@@ -73,7 +73,7 @@ def quoted(word: str) -> str:
 async def converse(connection: asyncssh.SSHClientConnection, out: Out) -> int:
     """Lines from our input to the far console until either ends."""
     if stdin_of(out) is None:
-        say(out, "这里没有键盘输入,请在命令行后面写上要执行的命令")
+        say(out, "这里没有键盘输入，请在命令行后面写上要执行的命令")
         return 2
     async with connection.create_process() as process:
 

@@ -132,7 +132,7 @@ async def test_the_vendor_account_has_no_console_and_weak_new_passwords_are_refu
         nobody = await console(attacker, 44, "passwd", "nobody", "long enough 1")
         wrong = await typed(ssh, attacker, "ops@127.44.0.6", "--password", "nope", "accounts")
 
-    assert vendor == (1, "此账号只能用于转发,没有控制台权限。\n")
+    assert vendor == (1, "此账号只能用于转发，没有控制台权限。\n")
     assert (short, same, nobody) == ((1, "口令至少 10 位\n"), (1, "新口令与原口令相同\n"), (1, "没有账号 nobody\n"))
     assert wrong[0] == 5
 

@@ -81,7 +81,7 @@ def test_a_rogue_master_that_writes_out_of_limits_is_three_findings() -> None:
     }  # fmt: skip
     assert facts["counters"]["unauthorized_writes"] == 1
     texts = {a["rule"]: a["text"] for a in facts["alerts"]}
-    assert texts["unauthorized_write"].endswith("写单个寄存器,寄存器 40 ← 640")
+    assert texts["unauthorized_write"].endswith("写单个寄存器，寄存器 40 ← 640")
 
 
 def test_an_allowed_write_within_limits_is_quiet() -> None:
