@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import importlib
 import os
 import shutil
@@ -44,11 +45,18 @@ def default_state() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "lianbing" / "range-host"
 
 
+def mark_ours(state: Path) -> None:
+    """What the Docker driver labels its things with: one mark per state folder, so two hosts never sweep each other."""
+    mark = hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
+    os.environ.setdefault("LIANBING_RANGE_OWNER", f"state-{mark}")
+
+
 def add_to(commands: Any) -> None:
     doctor = commands.add_parser("doctor", help="本机可用的驱动和工具 / what works here")
     doctor.set_defaults(run=lambda options: asyncio.run(_doctor()))
     sweep = commands.add_parser("sweep", help="清除残留 / remove leftovers of ranges that nobody carries")
     sweep.add_argument("--driver", choices=registry.names())
+    sweep.add_argument("--state", type=Path, help="state folder of a range-host that does not run any more")
     sweep.add_argument("--socket", type=Path, help="ask the range-host there, which knows what is alive")
     sweep.set_defaults(run=_sweep)
     image = commands.add_parser("image", help="靶场镜像 / the range image").add_subparsers(dest="what", required=True)
@@ -95,6 +103,8 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.socket:
         removed = Client(options.socket).call("sweep")["removed"]
     else:
+        if options.state:
+            mark_ours(options.state.absolute())
         removed = asyncio.run(_sweep_here(options.driver))
     said = ", ".join(f"{count} {kind}" for kind, count in sorted(removed.items()) if count)
     tell(f"已清除: {said or '没有残留'}", f"removed: {said or 'nothing was left'}")
@@ -137,6 +147,7 @@ def _host(options: argparse.Namespace) -> int:
         max_ranges=options.max_ranges,
     )  # fmt: skip
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mark_ours(state)
     daemon = Daemon(settings)
     daemon.lock()
     listener = open_socket(socket_path)

@@ -168,10 +168,19 @@ class Lab:
                 raise
 
     async def adopt(self, saved: Mapping[str, Any]) -> None:
-        """Takes over a range whose nodes outlived the daemon (docker). Programs are started again where they ended."""
+        """Takes over a range whose nodes outlived the daemon (docker). What runs goes on, what ended is started again.
+
+        The nodes' clocks ran on while nobody listened, and so does ours; a paused range goes on as well.
+        """
         async with self._verb:
+            at = float(saved["at"])
+            if saved["state"] == "paused":
+                await self.driver.open(self.range_id, self.compiled.plan.limits)
+                await self.driver.resume(self.range_id)
+            else:
+                at += max(0.0, time.time() - float(saved["saved"])) * self.speed
             try:
-                await self._make(READY_SECONDS, at=float(saved["at"]), reason="taken over after a restart of range-host")
+                await self._make(READY_SECONDS, at=at, reason="taken over after a restart of range-host")
                 if saved.get("campaign_started"):
                     self.campaign.start()
             except BaseException as exc:
@@ -185,6 +194,8 @@ class Lab:
         self._spawn("messages", self._read_messages())
         observed = await self.driver.observe(self.range_id)
         self.health.started()
+        for key in observed.programs:  # they said "ready" to whoever started them
+            self.health.is_ready(key)
         await self.driver.apply(self.range_id, converge(plan, observed))
         await self.health.all_ready(ready_seconds)
         self.started = self.started or time.time()
@@ -575,7 +586,7 @@ class Lab:
             "range_id": self.range_id, "seed": self.seed, "team": self.team, "block": str(self.block),
             "driver": self.driver.name, "labels": self.labels, "speed": self.speed, "expires": self.expires,
             "started": self.started, "state": self.state, "reason": self.reason, "at": self.clock.now(),
-            "campaign_mode": self.campaign_mode, "campaign_started": self.campaign.started,
+            "saved": time.time(), "campaign_mode": self.campaign_mode, "campaign_started": self.campaign.started,
             "campaign": self.campaign.snapshot(), "objectives": self.objectives.snapshot(), "counts": self.counts,
             "hints": self.hints_taken,
             "baseline": [[*place, rate] for place, rate in self.measuring.baseline.items()],
