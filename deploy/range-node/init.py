@@ -343,8 +343,8 @@ def holds(path: str, word: bytes) -> bool:
 def main() -> int:
     config = json.loads(sys.argv[1])
     rights: tuple[int, ...] = (SETPCAP,) if config.get("keep_net_admin") else (NET_ADMIN, SETPCAP)
-    for place in ("/tmp/root", "/tmp/home"):  # noqa: S108 - /tmp is the node's one tmpfs
-        os.makedirs(place, mode=0o755, exist_ok=True)
+    for place in ("root", "home", "run", "srv", "log"):  # the image's links into the node's one tmpfs lead there
+        os.makedirs(f"/tmp/{place}", mode=0o755, exist_ok=True)  # noqa: S108
     try:
         wire(config)
         drop_rights(rights)
