@@ -183,7 +183,7 @@ class Rules:
             if before is not None and before != mac:
                 self.raise_alert(
                     "arp_spoof", 1, "T0830", at, zone, sender, mac,
-                    f"{self.name(sender)} 的硬件地址由 {before} 变为 {mac},可能有人冒充",
+                    f"{self.name(sender)} 的硬件地址由 {before} 变为 {mac}，可能有人冒充",
                 )  # fmt: skip
             self._macs[zone, sender] = mac
         if asks and sender != target and self._window("arp", zone, sender).add(at, target) >= SWEEP_TARGETS:
@@ -223,7 +223,7 @@ class Rules:
             technique = "T0855" if message.table == "coil" else "T0836"
             self.raise_alert(
                 "unauthorized_write", 1, technique, at, zone, client, server,
-                f"未授权写入: {self.name(client)} 向 {self.name(server)} {word},{what} ← {values}",
+                f"未授权写入: {self.name(client)} 向 {self.name(server)} {word}，{what} ← {values}",
             )  # fmt: skip
         if message.writes:
             self._check_limits(at, zone, client, server, message)
@@ -255,7 +255,7 @@ class Rules:
                 self.counters["out_of_limit_writes"] += 1
                 self.raise_alert(
                     "value_out_of_limits", 1, "T0836", at, zone, client, server,
-                    f"{limit.title}被写为 {value},超出允许范围 {limit.low:g}~{limit.high:g}",
+                    f"{limit.title}被写为 {value}，超出允许范围 {limit.low:g}~{limit.high:g}",
                 )  # fmt: skip
 
     def on_answer(self, at: float, zone: str, client: str, server: str, message: Message) -> None:
