@@ -51,10 +51,9 @@ def clean_svg(source: str | bytes) -> Drawing:
     removed: dict[str, None] = {}
     clean = _copy(root, removed)
     width, height = _size(root)
-    clean.set("xmlns", SVG)
-    clean.set("viewBox", root.get("viewBox") or f"0 0 {width} {height}")
-    clean.set("width", str(width))
-    clean.set("height", str(height))
+    view = root.get("viewBox") or f"0 0 {width} {height}"
+    first = {"xmlns": SVG, "viewBox": view, "width": str(width), "height": str(height)}
+    clean.attrib = {**first, **{name: value for name, value in clean.attrib.items() if name not in first}}
     text = ET.tostring(clean, encoding="unicode")
     caption = clean.find("title")
     return Drawing(
