@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +78,8 @@ async def live(net: Net, options: argparse.Namespace, report: Report) -> None:
     try:
         for name in names:
             taps.append(await net.tap(name, report.take))
-        await asyncio.wait({asyncio.ensure_future(report.full.wait())}, timeout=options.seconds or None)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(report.full.wait(), options.seconds or None)
     finally:
         for tap in taps:
             tap.close()
@@ -138,7 +140,7 @@ class Report:
     def end(self) -> None:
         if self._options.summary:
             for (client, server, port), (packets, writes) in sorted(self._conversations.items(), key=lambda i: -i[1][0]):
-                extra = f",其中 Modbus 写请求 {writes}" if writes else ""
+                extra = f"，其中 Modbus 写请求 {writes}" if writes else ""
                 say(self._out, f"{client} → {server}:{port}  {packets} 个报文{extra}")
         say(self._out, f"共 {self.seen} 个报文")
 

@@ -76,8 +76,8 @@ class LoopbackNet:
 class Running:
     """One program under test."""
 
-    def __init__(self, name: str, use: str, ip: str, spec: dict[str, Any]) -> None:
-        self.net = LoopbackNet(ip)
+    def __init__(self, name: str, use: str, ip: str, spec: dict[str, Any], net: LoopbackNet | None = None) -> None:
+        self.net = net or LoopbackNet(ip)
         self.messages: list[dict[str, Any]] = []
         self.inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._news = asyncio.Event()

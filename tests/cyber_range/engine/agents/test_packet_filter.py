@@ -114,7 +114,7 @@ async def test_the_deciding_rule_counts_the_packet() -> None:
             "src": st.ip_addresses(v=4).map(str), "dst": st.sampled_from(["10.0.0.0/8", "10.1.2.3/32", "10.1.2.3/28"]),
             "proto": st.sampled_from(["tcp", "udp"]), "comment": st.text(max_size=80), "early": st.booleans(),
         },
-    )  # fmt: skip
+    )
 )
 def test_checking_twice_changes_nothing(rule: FilterRule) -> None:
     assert checked(checked(rule)) == checked(rule)
