@@ -117,7 +117,7 @@ async def test_chatter_is_sent_and_varies() -> None:
     pc = Running("pc", "traffic", "127.51.0.2", {"mix": {"service_search": 0.05, "gratuitous_arp": 0.05}})
     async with programs(pc):
         async with asyncio.timeout(60):
-            while len(pc.net.frames) < 12:
+            while len(pc.net.frames) < 12:  # noqa: ASYNC110 - a list has no event
                 await asyncio.sleep(0.05)
         counts = (await pc.ask("counters"))["values"]
 
