@@ -27,10 +27,13 @@ def load(demo: Demo) -> None:
         return
     by_cell: dict[str, list[str]] = {}
     for seat in scenario.seats:
-        by_cell.setdefault(seat.cell, []).extend([seat.id] * seat.max)
-    wishes = {"white": ["trainer"], "blue": ["security", "learner"], "observer": ["admin"]}
+        by_cell.setdefault(seat.cell, []).append(seat.id)
+    wishes = {"white": ["trainer"], "blue": ["learner", "security"], "observer": ["admin"]}
     seats = [
-        (demo.people[key], place) for cell, keys in wishes.items() for key, place in zip(keys, by_cell.get(cell, []), strict=False)
+        (demo.people[key], by_cell[cell][number % len(by_cell[cell])])
+        for cell, keys in wishes.items()
+        for number, key in enumerate(keys)
+        if by_cell.get(cell)
     ]  # fmt: skip
     services.plan_drill(
         title="灌装线工控安全实操演练",

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.files.storage import default_storage
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
@@ -274,7 +275,7 @@ def _attached(drill: Drill, range_id: str, name: str, what: str, verb: str) -> H
 
 
 def _back(drill: Drill) -> HttpResponse:
-    return redirect(f"/drills/{drill.pk}/review/#findings")
+    return redirect(reverse("drills:review", args=[drill.pk]) + "#findings")
 
 
 def _try(request: HttpRequest, drill: Drill, work: Any, said: str) -> HttpResponse:

@@ -18,6 +18,7 @@ def room_words() -> dict[str, str]:
         "inject": _("情景注入"), "read": _("已读"), "reply": _("回复"), "replied": _("已回复"), "decide": _("就这么办"), "decided": _("已决定"),
         "overdue": _("已超时"), "due_in": _("剩余"), "unread": _("未读"), "mark_read": _("标为已读"), "sent": _("已发送"),
         "now": _("立即发送"), "planned_at": _("计划"), "after_step": _("攻击步骤之后"), "mark": _("评分"), "of": _("满分"),
+        "map": _("网络图"), "lane_attack": _("攻击步骤"), "lane_alert": _("告警"), "lane_team": _("队伍动作"), "lane_inject": _("情景注入"),
         "ack": _("确认"), "acked": _("已确认"), "alarm_on": _("告警"), "alarm_off": _("恢复"), "no_alarm": _("无告警"),
         "step_waiting": _("未开始"), "step_running": _("进行中"), "step_done": _("得手"), "step_blocked": _("被挡住"), "step_failed": _("失败"),
         "step_skipped": _("跳过"), "step_now": _("立即执行"),

@@ -13,7 +13,7 @@ let openTerminal = () => {};
 export function drawMap(place, map, icons, onTerminal) {
   if (!map) return;
   openTerminal = onTerminal ?? openTerminal;
-  const root = svg("svg", { class: "cr-map", viewBox: `0 0 ${map.width} ${map.height}`, role: "group", "aria-label": words.role });
+  const root = svg("svg", { class: "cr-map", viewBox: `0 0 ${map.width} ${map.height}`, role: "group", "aria-label": words.map });
   map.lanes.forEach((lane, i) => root.append(
     svg("rect", { class: `cr-lane cr-lane-${"ab"[i % 2]}${lane.hidden ? " cr-lane-hidden" : ""}`, x: 0, y: lane.y, width: map.width, height: lane.height, rx: 10 }),
     svg("text", { class: "cr-lane-name", x: 14, y: lane.y + 34 }, text(lane.title)),
@@ -24,8 +24,8 @@ export function drawMap(place, map, icons, onTerminal) {
   layer = svg("g", { class: "cr-links" });
   root.append(layer);
   for (const node of map.nodes) {
-    const group = svg("g", { class: `cr-node cr-role-${node.role}`, transform: `translate(${node.x - W / 2} ${node.y - H / 2})`, tabindex: 0, role: "button", "aria-label": text(node.title) },
-      svg("rect", { width: W, height: H, rx: 8 }), svg("text", { x: W / 2, y: 33 }, short(text(node.title))), svg("text", { class: "cr-node-sub", x: W / 2, y: 48 }, ""), svg("circle", { class: "cr-health", cx: W - 10, cy: 10, r: 5 }), svg("g", { class: "cr-badge", visibility: "hidden" }, svg("rect", { x: -8, y: -9, width: 52, height: 18, rx: 9 }), svg("text", { x: 18, y: 4 })));
+    const group = svg("g", { class: `cr-node cr-role-${node.role}`, transform: `translate(${node.x - W / 2} ${node.y - H / 2})`, tabindex: 0, role: "button" },
+      svg("title", {}, text(node.title)), svg("rect", { width: W, height: H, rx: 8 }), svg("text", { x: W / 2, y: 33 }, short(text(node.title))), svg("text", { class: "cr-node-sub", x: W / 2, y: 48 }, ""), svg("circle", { class: "cr-health", cx: W - 10, cy: 10, r: 5 }), svg("g", { class: "cr-badge", visibility: "hidden" }, svg("rect", { x: -8, y: -9, width: 52, height: 18, rx: 9 }), svg("text", { x: 18, y: 4 })));
     const show = () => { chosen = chosen === node.name ? null : node.name; card(); };
     group.addEventListener("click", show);
     group.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); show(); } });
@@ -35,7 +35,8 @@ export function drawMap(place, map, icons, onTerminal) {
   place.replaceChildren(root);
 }
 
-const short = (words) => (words.length > 8 ? `${words.slice(0, 7)}…` : words);
+const wide = (words) => [...words].reduce((sum, letter) => sum + (letter.charCodeAt(0) > 255 ? 13 : 7), 0);
+const short = (words) => { let cut = words; while (wide(cut) > 108) cut = cut.slice(0, -1); return cut === words ? words : `${cut.slice(0, -1)}…`; };
 
 export function showTraffic(message) {
   traffic = message;

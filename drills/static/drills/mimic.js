@@ -13,6 +13,7 @@ export function showTelemetry(message) {
     const picture = document.querySelector("[data-mimic]");
     drawing = picture && picture.dataset.mimic.split(" ").every((name) => variables.has(name)) ? picture : null;
     $("mimic").hidden = !drawing;
+    $("values").open = !drawing;
     if (drawing) prepare();
   }
   if (drawing) bind(message);
@@ -92,7 +93,7 @@ function table({ values, alarms }) {
   let body = place.querySelector("tbody");
   if (!body) {
     body = el("tbody");
-    place.replaceChildren(el("div", { class: "table-responsive" }, el("table", { class: "table dr-values" }, body)));
+    place.lastElementChild.replaceChildren(el("table", { class: "table dr-values" }, body));
   }
   for (const variable of variables.values()) {
     let row = body.querySelector(`[data-name="${variable.name}"]`);

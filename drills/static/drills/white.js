@@ -39,7 +39,7 @@ export function showWhite(state) {
 function scriptRow({ spec, fired, due, live }) {
   const when = fired ? `${words.sent} ${clock(fired.fired_at)}` : due === null ? words.after_step : `${words.planned_at} ${clock(due)}`;
   const row = el("div", { class: "dr-script-row", "data-fired": Boolean(fired) },
-    el("div", {}, el("strong", {}, text(spec.title)), el("span", { class: "text-secondary" }, ` ${when} → ${spec.to.join("、")}`)),
+    el("div", {}, el("strong", {}, text(spec.title)), el("span", { class: "text-secondary" }, ` ${when} → ${spec.to.map((id) => text(store.script.seats.find((seat) => seat.id === id)?.title) || id).join("、")}`)),
     !fired && live ? el("button", { class: "btn btn-sm", type: "button", onclick: () => act("fire", { inject: spec.id }) }, words.now) : null);
   if (fired?.replies.length) {
     const last = fired.replies[fired.replies.length - 1];
