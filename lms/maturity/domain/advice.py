@@ -92,29 +92,39 @@ def item_steps(instrument: Instrument, answers: Answers, result: Result) -> list
     once that is taken.
     """
     missing = result.next.points if result.next else Decimal(0)
-    taken: dict[str, Any] = {item.code: answers.get(item.code) for item in instrument.items}
-    steps = []
-    while missing > 0:
-        reachable = within_reach(instrument, taken)
-        if not reachable:
-            break
-        row, gain = reachable[0]
-        steps.append(item_step(instrument, row, gain, needed=True))
-        taken[row["item"]] = with_option(instrument.item(row["item"]), taken[row["item"]], row["option"])
-        missing -= gain
-    return steps + [item_step(instrument, row, gain, needed=False) for row, gain in within_reach(instrument, taken)]
-
-
-def within_reach(instrument: Instrument, taken: Answers) -> list[tuple[Mapping[str, Any], Decimal]]:
-    """(row, points it adds) of every option that can be reached now, best points per effort first."""
-    found = []
+    rows: dict[str, list[Mapping[str, Any]]] = {item.code: [] for item in instrument.items}
     for row in instrument.plan_items:
+        rows[row["item"]].append(row)
+    taken: dict[str, Any] = {item.code: answers.get(item.code) for item in instrument.items}
+    reach = {item.code: within_reach(item, taken[item.code], rows[item.code]) for item in instrument.items}
+    steps = []
+    while missing > 0 and any(reach.values()):
+        row, gain = min((offer for offers in reach.values() for offer in offers), key=worth)
         item = instrument.item(row["item"])
-        now = item.score(taken.get(item.code))
-        gain = item.score(with_option(item, taken.get(item.code), row["option"])) - now
-        if gain > 0 and (item.type == "multiple" or row["option"] == next_better(item, now)):
-            found.append((row, gain))
-    return sorted(found, key=lambda f: (-(f[1] / f[0]["effort"]), f[0]["effort"], f[0]["item"], f[0]["option"]))
+        steps.append(item_step(item, row, gain, needed=True))
+        taken[item.code] = with_option(item, taken[item.code], row["option"])
+        reach[item.code] = within_reach(item, taken[item.code], rows[item.code])
+        missing -= gain
+    rest = sorted((offer for offers in reach.values() for offer in offers), key=worth)
+    return steps + [item_step(instrument.item(row["item"]), row, gain, needed=False) for row, gain in rest]
+
+
+Offer = tuple[Mapping[str, Any], Decimal]
+"""(row, points it adds)."""
+
+
+def worth(offer: Offer) -> tuple[Any, ...]:
+    """Best points per effort first; the rest makes the order the same every time."""
+    row, gain = offer
+    return (-(gain / row["effort"]), row["effort"], row["item"], row["option"])
+
+
+def within_reach(item: Item, answer: Any, rows: list[Mapping[str, Any]]) -> list[Offer]:
+    """What the item still offers from the answer on."""
+    now = item.score(answer)
+    offers = [(row, item.score(with_option(item, answer, row["option"])) - now) for row in rows]
+    better = next_better(item, now)
+    return [(row, gain) for row, gain in offers if gain > 0 and (item.type == "multiple" or row["option"] == better)]
 
 
 def with_option(item: Item, answer: Any, option: str) -> Any:
@@ -129,8 +139,7 @@ def next_better(item: Item, now: Decimal) -> str:
     return better[0][1] if better else ""
 
 
-def item_step(instrument: Instrument, row: Mapping[str, Any], gain: Decimal, *, needed: bool) -> Step:
-    item = instrument.item(row["item"])
+def item_step(item: Item, row: Mapping[str, Any], gain: Decimal, *, needed: bool) -> Step:
     option = next(o for o in item.options if o.code == row["option"])
     return Step(
         key=f"item:{item.code}:{option.code}",
