@@ -129,10 +129,8 @@ def host_config(range_id: str, node: NodePlan, limits: Limits, api: tuple[int, .
         cap_add=caps,
         security_opt=["no-new-privileges:true"],
         read_only=True,
-        tmpfs={
-            "/tmp": f"rw,nosuid,nodev,size={limits.node_store_mib}m,mode=1777",  # noqa: S108 - the node's only store
-            "/run": "rw,nosuid,nodev,noexec,size=1m,mode=1777",  # a firewall keeps its first rule set here
-        },
+        # the node's only store: /run, /root, /home, /srv and /var/log are links of the image that lead into it
+        tmpfs={"/tmp": f"rw,nosuid,nodev,size={limits.node_store_mib}m,mode=1777"},  # noqa: S108
         shm_size="1m",
         mem_limit=f"{limits.node_memory_mib}m",
         memswap_limit=f"{limits.node_memory_mib}m",
