@@ -139,7 +139,7 @@ async def won(tmp_path: Path, driver_name: str, speed: float) -> tuple[Lab, list
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("driver_name", ["memory", pytest.param("netns", marks=pytest.mark.netns)])
 async def test_the_scripted_blue_team_wins(tmp_path: Path, driver_name: str) -> None:
     lab, verified = await won(tmp_path, driver_name, speed=8)
