@@ -1,0 +1,244 @@
+"""The main job by clicking, in Chinese: course and exam on a phone, the drill at a desk, certificate, count."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.conftest import DESK, PHONE, ROOT, Product, Visitor, axe_faults, scrolls_sideways
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
+SPEED = "6"
+
+
+def ask(product: Product, *words: str) -> Any:
+    """An answer from inside the product (see inside.py)."""
+    environment = {**os.environ, "LIANBING_STATE": str(product.state), "DJANGO_SETTINGS_MODULE": "lms.project.settings",
+                   "LIANBING_RANGE_SOCKET": str(product.state / "range" / "host.sock"), "PYTHONPATH": str(ROOT)}  # fmt: skip
+    for name in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "e2e" / "inside.py"), *words],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_main_job_by_clicking(product: Product, visit: Callable[..., Visitor]) -> None:
+    before = holders(visit("officer"))
+    learn_on_a_phone(visit("learner", size=PHONE))
+    sit_the_exam(product, visit("learner", size=PHONE))
+    fight_the_drill(product, visit)
+    apply_and_verify(visit)
+    after = holders(visit("officer"))
+
+    assert after == before + 1
+
+
+def holders(officer: Visitor) -> int:
+    """人数 with our own credential type on the bureau's page."""
+    page = officer.go("/certification/bureau/")
+    figure = page.locator("section:has(#figure-platform_competency) .ct-big b")
+    return int(figure.inner_text().replace(",", ""))
+
+
+def learn_on_a_phone(learner: Visitor) -> None:
+    """Goes on where the demo's learner stopped and finishes every lesson by thumb."""
+    page = learner.go("/learn/")
+    assert not scrolls_sideways(page)
+    page.get_by_role("main").get_by_role("link", name="接着学").click()
+    for _ in range(12):
+        if not page.locator(".c-lesson").count():
+            break
+        finish_lesson(page)
+    page.goto(learner.url + "/learn/")
+    expect(
+        page.get_by_text("100%").or_(page.get_by_text("已完成")).or_(page.get_by_text("已学完")).first
+    ).to_be_visible()
+
+
+def finish_lesson(page: Page) -> None:
+    assert axe_faults(page) == []
+    for number in range(page.locator(".c-inline form").count()):
+        section = page.locator(".c-inline").nth(number)
+        if section.locator(".c-feedback").count():
+            continue
+        answer_anything(section.locator("form"))
+        section.get_by_role("button", name="看看对不对").click()
+        expect(page.locator(".c-inline").nth(number).locator(".c-feedback")).to_be_visible()
+    done = page.get_by_role("button", name="学完本课时")
+    if done.count():
+        done.click()
+        page.wait_for_load_state()
+    forward = page.get_by_role("link", name=re.compile("下一课|回到课程"))
+    if forward.count() and page.locator(".c-lesson").count():
+        forward.first.click()
+        page.wait_for_load_state()
+
+
+def answer_anything(form: Locator) -> None:
+    """Some complete answer: inline questions teach, they do not count."""
+    kind = form.locator(".c-q").get_attribute("data-kind")
+    if kind in ("single", "truefalse", "multiple"):
+        form.locator(".c-option input").first.check()
+    elif kind == "numeric":
+        form.locator("input[inputmode=decimal]").fill("1")
+    else:
+        for place, select in enumerate(form.locator("select").all(), start=1):
+            select.evaluate(
+                "(s, i) => { s.value = s.options[Math.min(i, s.options.length - 1)].value;"
+                " s.dispatchEvent(new Event('change', {bubbles: true})); }",
+                place,
+            )
+
+
+def sit_the_exam(product: Product, learner: Visitor) -> None:
+    page = learner.go("/learn/exams/")
+    page.get_by_role("main").get_by_role("link", name="去考试").click()
+    page.get_by_role("button", name=re.compile("开始考试")).click()
+    page.wait_for_selector(".c-exam")
+    assert "解析" not in page.content()
+    answers = ask(product, "exam_answers", "learner")
+    for number in sorted(map(int, answers)):
+        choose(page, number, answers[str(number)])
+        if number < len(answers):
+            page.locator("[data-thumb] [data-step='1']").click()
+    expect(page.locator("[data-answered]")).to_have_text(str(len(answers)), timeout=20_000)
+    page.goto(page.url.split("#")[0])  # the line comes back: everything is still there
+    expect(page.locator("[data-answered]")).to_have_text(str(len(answers)))
+    page.goto(page.url.split("#")[0].rstrip("/") + "/hand-in/")
+    page.get_by_role("main").get_by_role("button", name="交卷").click()
+    page.wait_for_url(re.compile("/result/"))
+    expect(page.get_by_role("main")).to_contain_text("100")
+    assert axe_faults(page) == []
+
+
+def choose(page: Page, number: int, answer: Any) -> None:
+    question = page.locator(f"#q{number}")
+    match question.get_attribute("data-kind"):
+        case "single":
+            question.locator(f"input[value='{answer}']").check()
+        case "truefalse":
+            question.locator(f"input[value='{'true' if answer else 'false'}']").check()
+        case "multiple":
+            for option in answer:
+                question.locator(f"input[value='{option}']").check()
+        case "numeric":
+            question.locator("input[inputmode=decimal]").fill(str(answer))
+            question.locator("input[inputmode=decimal]").blur()
+        case "matching":
+            pairs = answer.items() if isinstance(answer, dict) else answer
+            for left, right in pairs:
+                question.locator(f"select[name$='-{left}']").select_option(right)
+        case "ordering":
+            for place, item in enumerate(answer, start=1):
+                question.locator(f"select[name$='-{item}']").evaluate(
+                    "(s, v) => { s.value = v; s.dispatchEvent(new Event('change', {bubbles: true})); }", str(place)
+                )
+    expect(question.locator("[data-mark]")).to_have_text("已保存", timeout=20_000)
+
+
+def fight_the_drill(product: Product, visit: Callable[..., Visitor]) -> None:
+    ask(product, "hurry", SPEED)
+    white = visit("trainer", size=DESK)
+    learner = visit("learner", size=DESK)
+    lobby = white.go("/drills/")
+    lobby.get_by_role("main").get_by_role("link", name=re.compile("备战|进入|灌装线")).first.click()
+    path = re.search(r"/drills/\d+/", white.page.url).group(0)
+    white.page.get_by_role("button", name="入席").click()
+    learner.go(path).get_by_role("button", name="入席").click()
+    white.page.get_by_role("button", name=re.compile("启动靶场")).click()
+    expect(white.page.get_by_role("button", name="开始演练")).to_be_visible(timeout=150_000)
+    white.page.get_by_role("button", name="开始演练").click()
+    room = learner.go(path + "room/")
+    expect(room.locator("#clock")).not_to_have_text("--:--", timeout=20_000)
+    assert axe_faults(room) == []
+    observer = visit("admin", size=PHONE)
+    observer.go(path).get_by_role("button", name="入席").click()
+    phone = observer.go(path + "room/")
+    assert not scrolls_sideways(phone)
+    assert phone.locator("#t-term").count() == 0
+
+    act_out(product, room)
+
+    expect(room.locator(".dr-objective[data-state='verified']")).to_have_count(
+        room.locator(".dr-objective").count(), timeout=120_000
+    )
+    reloaded = learner.go(path + "room/")
+    expect(reloaded.locator(".dr-objective[data-state='verified']").first).to_be_visible(timeout=20_000)
+    director = white.go(path + "room/")
+    director.get_by_role("tab", name="导调台").click()
+    director.locator("#end-word").fill("结束演练")
+    director.locator("#end").get_by_role("button").click()
+    director.wait_for_url(re.compile("/review/"), timeout=60_000)
+    assert axe_faults(director) == []
+
+
+def act_out(product: Product, room: Page) -> None:
+    """The scenario's scripted blue team, by keyboard in the learner's terminals and by the objectives' own forms."""
+    for action in ask(product, "solver"):
+        match action["do"]:
+            case "exec":
+                type_line(room, action["node"], shlex.join(action["argv"]))
+            case "submit":
+                room.locator("#t-map").click()
+                form = room.locator(f".dr-submit:has(#s-{action['objective']})")
+                field = form.locator("input, select").first
+                if field.evaluate("f => f.tagName") == "SELECT":
+                    field.select_option(str(action["value"]))
+                else:
+                    field.fill(str(action["value"]))
+                form.get_by_role("button").click()
+            case "wait":
+                time.sleep(action["seconds"] / float(SPEED))
+            case "wait_step":
+                deadline = time.monotonic() + 200
+                while ask(product, "campaign")[action["step"]] != "done":
+                    assert time.monotonic() < deadline, f"attack step {action['step']} did not happen"
+                    time.sleep(1)
+
+
+def type_line(room: Page, node: str, line: str) -> None:
+    room.locator("#t-term").click()
+    room.locator(f"#term-tabs [data-node='{node}']").click()
+    screen = room.locator(f".dr-term[data-node='{node}'] .dr-term-screen")
+    expect(screen).to_be_visible(timeout=20_000)
+    before = screen.inner_text()
+    screen.click()
+    room.wait_for_timeout(1200)
+    room.keyboard.type(line)
+    room.keyboard.press("Enter")
+    deadline = time.monotonic() + 25
+    while time.monotonic() < deadline and len(screen.inner_text()) <= len(before) + len(line):
+        room.wait_for_timeout(200)
+    room.wait_for_timeout(1500)
+
+
+def apply_and_verify(visit: Callable[..., Visitor]) -> None:
+    learner = visit("learner", size=PHONE)
+    page = learner.go("/certification/")
+    page.get_by_role("button", name=re.compile("申请|更新|领取|提交")).first.click()
+    page.goto(learner.url + "/certification/")
+    page.locator("a.ct-card").first.click()
+    number = page.locator(".ct-sheet .ct-number").inner_text().strip()
+    code = page.locator(".ct-code b").inner_text().strip()
+    assert axe_faults(page) == []
+    anyone = visit(None, size=PHONE)
+    check = anyone.go("/certification/verify/")
+    check.locator("#number").fill(number)
+    check.locator("#code").fill(code)
+    check.get_by_role("button", name="查验").click()
+    expect(check.locator("#verdict")).to_contain_text("有效")
+    expect(check.locator("#verdict")).to_contain_text("陈*")
+    assert axe_faults(check) == []
