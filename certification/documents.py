@@ -69,7 +69,7 @@ def fonts() -> typst.Fonts:
 def qr_svg(text: str) -> str:
     """Error correction Q: a quarter may be worn off a print and it still reads."""
     out = io.BytesIO()
-    segno.make(text, error="q", micro=False).save(out, kind="svg", border=2, xmldecl=False, svgns=True, dark="#0b3b37")
+    segno.make(text, error="q", micro=False).save(out, kind="svg", border=2, xmldecl=False, svgns=True, dark="#0b3b37", omitsize=True)
     return out.getvalue().decode()
 
 

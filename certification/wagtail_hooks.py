@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from wagtail import hooks
 from wagtail.permission_policies import ModelPermissionPolicy
+from wagtail.permissions import register_permission_policy
 from wagtail.snippets.models import register_snippet
 from wagtail.snippets.views.snippets import SnippetViewSet
 
@@ -46,7 +47,6 @@ class StandardViewSet(SnippetViewSet):
     list_display = ("title", "code", "version", "credential_type", "effective_from", "superseded_by")
     inspect_view_enabled = True
     add_to_admin_menu = True
-    permission_policy = LookOnly(Standard)
 
 
 class AwardRuleViewSet(SnippetViewSet):
@@ -57,10 +57,10 @@ class AwardRuleViewSet(SnippetViewSet):
     list_display = ("level", "version", "active", "effective_from", "assessed_by")
     inspect_view_enabled = True
     add_to_admin_menu = True
-    permission_policy = LookOnly(AwardRule)
 
 
 for viewset in (StandardViewSet, AwardRuleViewSet):
+    register_permission_policy(viewset.model, LookOnly(viewset.model))
     register_snippet(viewset)
 
 

@@ -66,7 +66,7 @@ class StandardLevel(models.Model):
     rank = models.PositiveSmallIntegerField(_("次序"))
     code = models.CharField(_("代号"), max_length=12)
     name = models.CharField(_("等级名称"), max_length=60)
-    audience = models.TextField(_("适用人员"))
+    audience = models.TextField(_("适用人员"), blank=True)
     min_hours = models.DecimalField(_("最低学时"), max_digits=6, decimal_places=1)
     theory_pass = models.DecimalField(_("理论合格线"), max_digits=5, decimal_places=1)
     practice_pass = models.DecimalField(_("实操合格线"), max_digits=5, decimal_places=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from pathlib import Path
 
 from django.conf import settings
@@ -307,4 +307,4 @@ def _order_document(credential: Credential) -> None:
 def days_left(credential: Credential, today: date) -> int | None:
     if credential.expires_on is None or credential.status_on(today) is not Status.VALID:
         return None
-    return (credential.expires_on - today + timedelta(days=1)).days
+    return (credential.expires_on - today).days

@@ -29,10 +29,9 @@ from lms.accounts import audit
 from lms.accounts.models import Organisation, User
 
 FOLDER = Path(__file__).resolve().parent.parent / "content" / "standards"
-SCHEMA = 1
 KEYS = {
     "standard": {
-        "schema", "code", "version", "title", "occupation", "credential_type", "issued_by", "effective_from",
+        "code", "version", "title", "occupation", "credential_type", "issued_by", "effective_from",
         "superseded_by", "levels",
     },
     "occupation": {"code2022", "code_std", "name"},
@@ -40,12 +39,13 @@ KEYS = {
         "rank", "code", "name", "audience", "min_hours", "theory_pass", "practice_pass", "has_review",
         "validity_months", "functions", "weights",
     },
-    "function": {"code", "name", "basic", "contents"},
+    "function": {"code", "name", "contents"},
     "content": {"code", "name", "requirements"},
     "requirement": {"code", "kind", "text", "to_verify"},
     "weight": {"function", "pct"},
 }
-OPTIONAL = {"superseded_by", "basic", "to_verify", "validity_months"}
+OPTIONAL = {"superseded_by", "audience", "to_verify", "validity_months"}
+BASIC = "BASE"  # the code of 基本要求, which the weight tables list beside the functions
 
 
 class StandardError(ValueError):
@@ -89,7 +89,7 @@ def load_standard(*, path: Path) -> Standard:
 def _write_level(standard: Standard, data: Mapping[str, Any]) -> None:
     names = ("code", "name", "audience", "min_hours", "theory_pass", "practice_pass", "has_review", "validity_months")
     level, _made = StandardLevel.objects.update_or_create(
-        standard=standard, rank=data["rank"], defaults={name: data.get(name) for name in names}
+        standard=standard, rank=data["rank"], defaults={name: data.get(name) for name in names} | {"audience": data.get("audience", "")}
     )
     level.functions.all().delete()
     weights = {
@@ -97,7 +97,7 @@ def _write_level(standard: Standard, data: Mapping[str, Any]) -> None:
     }
     for order, function_data in enumerate(data["functions"], start=1):
         function = Function.objects.create(
-            level=level, code=function_data["code"], name=function_data["name"], basic=function_data.get("basic", False),
+            level=level, code=function_data["code"], name=function_data["name"], basic=function_data["code"] == BASIC,
             order=order,
         )
         Weight.objects.bulk_create(
@@ -148,8 +148,6 @@ def set_rule(
 
 def _check(file: str, data: Any) -> None:
     _keys(file, "standard", "standard", data)
-    if data["schema"] != SCHEMA:
-        raise StandardError(f"{file}: schema {data['schema']!r} is not known here; this program reads schema {SCHEMA}")
     if data["credential_type"] not in CredentialType.values:
         raise StandardError(f"{file}: credential_type {data['credential_type']!r}; allowed: {', '.join(CredentialType.values)}")
     _keys(file, "occupation", "occupation", data["occupation"])
