@@ -64,7 +64,7 @@ def test_every_defence_asks_for_living_production_and_every_objective_has_a_hint
     scenario = load(FOLDER)
 
     assert scenario.production is not None
-    assert {poll.server for poll in scenario.production.polls} == {"plc_tank", "plc_filler"}
+    assert {poll.server for poll in scenario.production.polls if poll.kind == "poll_alive"} == {"plc_tank", "plc_filler"}
     hinted = {hint.objective for hint in scenario.hints}
     assert {o.id for o in scenario.objectives} - hinted == {"report"}
     assert all(o.opens_after for o in scenario.objectives)
