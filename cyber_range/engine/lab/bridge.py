@@ -95,6 +95,14 @@ class BridgeFacts:
         series = self._flows.get((zone, src, dst, "tcp", port))
         return series.total("established", since) if series else 0
 
+    def answered(
+        self, zone: str, clients: Iterable[str], server: str, port: int, *, within: float, time: float
+    ) -> int | None:
+        """Answered connections in the last `within` seconds; None while that was not watched whole or nobody speaks."""
+        if not self._flows_said or time - self._flows_said[-1] > 3.0 or self._flows_said[0] > time - within:
+            return None
+        return sum(self.established(zone, client, server, port, since=time - within) for client in clients)
+
     def packets(self, zone: str, src: str, dst: str, port: int, *, since: float) -> int:
         series = self._flows.get((zone, src, dst, "tcp", port))
         return series.total("packets", since) if series else 0

@@ -21,6 +21,7 @@ from cyber_range.engine.scenario.model import (
     Check,
     CounterCheck,
     FileHashCheck,
+    FlowAliveCheck,
     FlowBlockedCheck,
     LoginCheck,
     PlantBandCheck,
@@ -90,6 +91,8 @@ class Measuring:
             return self._plant_count(check)
         if isinstance(check, PollAliveCheck):
             return self._poll_alive(check)
+        if isinstance(check, FlowAliveCheck):
+            return self._flow_alive(check)
         if isinstance(check, CounterCheck):
             return self._counter(check)
         try:
@@ -144,11 +147,13 @@ class Measuring:
         server = self._compiled.address(check.server, zone if zone in server_zones else None)
         return zone, client, server, int(check.port)
 
-    def learn(self, check: PollAliveCheck) -> bool:
+    def learn(self, check: PollAliveCheck | FlowAliveCheck) -> bool:
         """Keeps the normal rate up to date until the attack begins or it was watched long enough; True when known.
 
         The first seconds are left out: masters that started before their controllers poll slowly then.
         """
+        if isinstance(check, FlowAliveCheck):
+            return True  # its number stands in the scenario
         place = self.poll_place(check)
         if check.rate is not None:
             self.baseline[place] = check.rate
@@ -189,6 +194,17 @@ class Measuring:
             check, good + slack >= check.ratio * normal, round(good, 3),
             f"at least {check.ratio * normal:.2f} answers/s ({check.ratio:.0%} of {normal:.2f})", where,
             **facts, normal=round(normal, 3), seconds=round(rate["seconds"], 2),
+        )  # fmt: skip
+
+    def _flow_alive(self, check: FlowAliveCheck) -> Measured:
+        zone = check.zone or self._compiled.plan.node(check.server).interfaces[0].zone
+        server = self._compiled.address(check.server, zone)
+        clients = [leg.ip for leg in self._compiled.plan.node(check.client).interfaces]
+        answered = self._bridge.answered(zone, clients, server, int(check.port), within=check.within, time=self._now())
+        return self._said(
+            check, None if answered is None else answered >= check.at_least, answered,
+            f"at least {check.at_least} answered connections in {check.within:g} s", f"bridge {zone}",
+            client=clients[0], server=server, port=int(check.port),
         )  # fmt: skip
 
     def _counter(self, check: CounterCheck) -> Measured:

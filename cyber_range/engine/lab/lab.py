@@ -38,7 +38,7 @@ from cyber_range.engine.lab.plant import PlantView
 from cyber_range.engine.lab.spool import Spool
 from cyber_range.engine.plan import Limits, Observed, converge
 from cyber_range.engine.scenario.load import bundle, check, digest
-from cyber_range.engine.scenario.model import Scenario
+from cyber_range.engine.scenario.model import PollAliveCheck, Scenario
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +209,8 @@ class Lab:
         """An attack in the first second would be taken for the normal state; a plant that never runs is no reason to wait."""
         deadline = time.monotonic() + NORMAL_SECONDS
         production = self.compiled.scenario.production
-        places = {self.measuring.poll_place(poll) for poll in production.polls} if production else set()
+        polls = [one for one in production.polls if isinstance(one, PollAliveCheck)] if production else []
+        places = {self.measuring.poll_place(poll) for poll in polls}
         while not places <= set(self.measuring.baseline) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.2)  # figures that come with messages; a fifth of a second late is no matter
         self.campaign.start()

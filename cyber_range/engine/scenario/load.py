@@ -21,6 +21,7 @@ from cyber_range.engine.errors import ScenarioError
 from cyber_range.engine.scenario.fill import references
 from cyber_range.engine.scenario.model import (
     FileHashCheck,
+    FlowAliveCheck,
     FlowBlockedCheck,
     HostDraw,
     LoginCheck,
@@ -517,11 +518,11 @@ def _check_check(path: Path_, one: Any, nodes: Any, zones: Any, problem: Any, un
                 yield unknown((*path, key), "node", name, nodes)
         if one.source in nodes and nodes[one.source].shell:
             yield problem((*path, "from"), f"{one.source} has a trainee's shell", "Measure from a node nobody holds")
-    if isinstance(one, PollAliveCheck):
+    if isinstance(one, PollAliveCheck | FlowAliveCheck):
         for key, name in (("client", one.client), ("server", one.server)):
             if name not in nodes:
                 yield unknown((*path, key), "node", name, nodes)
-    if isinstance(one, FlowBlockedCheck | PollAliveCheck) and one.zone is not None and one.zone not in zones:
+    if isinstance(one, FlowBlockedCheck | PollAliveCheck | FlowAliveCheck) and one.zone is not None and one.zone not in zones:
         yield unknown((*path, "zone"), "zone", one.zone, zones)
     if isinstance(one, RegisterValueCheck | FileHashCheck):
         if one.node not in nodes:

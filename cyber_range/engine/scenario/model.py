@@ -338,6 +338,18 @@ class PollAliveCheck(Form):
     within: float = Field(default=5, gt=0, description="wall seconds looked back")
 
 
+class FlowAliveCheck(Form):
+    """A legitimate service across the network still answers: so many answered connections in the last `within` wall seconds."""
+
+    kind: Literal["flow_alive"]
+    client: Name
+    server: Name
+    port: Whole
+    zone: Name | None = Field(default=None, description="bridge where it is counted; default the server's first leg")
+    within: float = Field(default=10, gt=0, le=25, description="wall seconds looked back")
+    at_least: int = Field(default=1, ge=1)
+
+
 class LoginCheck(Form):
     """A login as user/password on `target` fails (login_fails) or works (login_works), tried from `source`."""
 
@@ -392,6 +404,7 @@ Check = Annotated[
     | PlantCountCheck
     | FlowBlockedCheck
     | PollAliveCheck
+    | FlowAliveCheck
     | LoginCheck
     | RegisterValueCheck
     | FileHashCheck
@@ -403,7 +416,7 @@ Check = Annotated[
 class Production(Form):
     """What "production is alive" means here; every defence objective asks for it besides its own checks."""
 
-    polls: tuple[PollAliveCheck, ...] = Field(min_length=1)
+    polls: tuple[Annotated[PollAliveCheck | FlowAliveCheck, Field(discriminator="kind")], ...] = Field(min_length=1)
     produces: tuple[PlantCountCheck, ...] = Field(min_length=1)
 
 

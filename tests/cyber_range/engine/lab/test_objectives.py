@@ -250,3 +250,15 @@ def test_history_is_thinned_by_step() -> None:
     shown = plant.as_dict(history=2.0, step=0.5)["history"]
 
     assert shown == {"t": [7.9, 8.4, 8.9, 9.4, 9.9], "values": {"v": [79.0, 84.0, 89.0, 94.0, 99.0]}}
+
+
+def test_answered_connections_are_counted_over_a_whole_window() -> None:
+    bridge = BridgeFacts()
+    flow = {"zone": "dmz", "src": "10.0.0.2", "dst": "10.0.0.9", "proto": "tcp", "port": 8900, "packets": 6, "established": 1}
+    for second in range(1, 8):
+        bridge.take_flows([flow], float(second))
+    about = {"zone": "dmz", "clients": ["10.0.0.2"], "server": "10.0.0.9", "port": 8900}
+
+    assert bridge.answered(**about, within=5, time=7.0) == 5
+    assert bridge.answered(**about, within=10, time=7.0) is None  # not watched that long
+    assert bridge.answered(**about, within=5, time=20.0) is None  # the sensor is silent
