@@ -1,6 +1,4 @@
 // Terminals: one tab per console, side by side on wish. A ticket by POST, shown once over the socket.
-import { FitAddon } from "../vendored/xterm/addon-fit.mjs";
-import { Terminal } from "../vendored/xterm/xterm.mjs";
 import { $, ask, config, el, text, toast, words } from "./dom.js";
 import { socketUrl } from "./socket.js";
 
@@ -18,13 +16,16 @@ export function setUp() {
   new ResizeObserver(() => fitAll()).observe($("term-space"));
 }
 
-export function show(node) {
+// Loaded with the first terminal: phones and observers never need it.
+const library = () => Promise.all([import("../vendored/xterm/xterm.mjs"), import("../vendored/xterm/addon-fit.mjs")]);
+
+export async function show(node) {
   const one = config.consoles.find((console) => console.node === node);
   if (!one) return;
   current = node;
-  if (!open.has(node)) start(one);
+  if (!open.has(node)) start(one, ...(await library()));
   arrange();
-  open.get(node).term.focus();
+  open.get(node)?.term.focus();
 }
 
 export const showFirst = () => { if (!current && config.consoles.length) show(config.consoles[0].node); else fitAll(); };
@@ -40,7 +41,8 @@ function fitAll() {
   for (const one of open.values()) if (!one.box.hidden && one.box.offsetParent) one.fit.fit();
 }
 
-function start(console) {
+function start(console, { Terminal }, { FitAddon }) {
+  if (open.has(console.node)) return;
   const box = el("div", { class: "dr-term", "data-node": console.node });
   const screen = el("div", { class: "dr-term-screen" });
   const foot = el("div", { class: "dr-term-foot", hidden: true });
