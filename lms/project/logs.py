@@ -6,7 +6,7 @@ import logging
 import re
 
 SECRET = re.compile(
-    r"(?i)\b(password|token|check_?code|code|secret|ticket|authorization)(['\"]?\s*[=:]\s*['\"]?)[^\s&'\",}]+"
+    r"(?i)\b(password|token|check_?code|code|secret|ticket|authorization)(['\"]?\s*[=:]\s*['\"]?(?:(?:bearer|basic|token)\s+)?)[^\s&'\",}]+"
 )
 
 

@@ -1,6 +1,7 @@
 """Every app brings its own urls; the course hub's pages come last."""
 
 from django.urls import include, path
+from django.views.generic import RedirectView
 from django.views.i18n import JavaScriptCatalog
 from wagtail import urls as wagtail_urls
 from wagtail.admin import urls as wagtailadmin_urls
@@ -20,6 +21,7 @@ urlpatterns = [
     path("range/", include("cyber_range.urls")),
     path("drills/", include("drills.urls")),
     path("certification/", include("certification.urls")),
+    path("cms/login/", RedirectView.as_view(pattern_name="account_login", query_string=True)),
     path("cms/", include(wagtailadmin_urls)),
     path("files/", include(wagtaildocs_urls)),
     path("", include(wagtail_urls)),
