@@ -30,9 +30,17 @@ def hash_code(code: str) -> str:
 
 @transaction.atomic
 def invite(
-    organisation: Organisation, *, username: str, name: str, job_title: str, phone: str, roles: Iterable[str], by: User
+    organisation: Organisation,
+    *,
+    username: str,
+    name: str,
+    job_title: str,
+    phone: str,
+    roles: Iterable[str],
+    by: User | None,
 ) -> tuple[User, str]:
-    """Makes the person with these roles and a one-use code to hand over. Returns (person, code shown once).
+    """Makes the person with these roles and a one-use code to hand over. Returns (person, code shown once). `by` is
+    None for the operator at the command line.
 
     Raises ValidationError for a taken user name or a role this organisation cannot grant.
     """
@@ -71,7 +79,7 @@ def end_codes(user: User) -> None:
 
 
 @transaction.atomic
-def make_code(user: User, *, organisation: Organisation, by: User) -> str:
+def make_code(user: User, *, organisation: Organisation, by: User | None) -> str:
     """A fresh one-use code; earlier ones of the person end. Shown once, kept as a hash."""
     end_codes(user)
     raw = "".join(secrets.choice(CODE_CHARACTERS) for _ in range(CODE_LENGTH))
@@ -113,7 +121,7 @@ def join(*, code: str, password: str, consented: bool, ip: str | None) -> User:
 
 
 @transaction.atomic
-def set_roles(user: User, *, organisation: Organisation, roles: Iterable[str], by: User) -> None:
+def set_roles(user: User, *, organisation: Organisation, roles: Iterable[str], by: User | None) -> None:
     """Makes the person's roles here exactly `roles`; ended memberships stay as history. Roles that the organisation
     cannot grant (given by the platform) are left as they are.
 

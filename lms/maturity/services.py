@@ -66,7 +66,7 @@ def start_assessment(organisation: Organisation, *, by: User) -> Assessment:
         return draft
     version = current_instrument()
     if version is None:
-        raise ValidationError(_("还没有装入自评指标,请联系平台管理员运行 load_demo 或 load_instrument。"))
+        raise ValidationError(_("还没有装入自评指标,请联系平台管理员运行 lianbing load-instrument。"))
     last = Assessment.objects.filter(organisation=organisation).submitted().first()
     assessment = Assessment.objects.create(
         organisation=organisation,
