@@ -52,7 +52,7 @@ def start(child: Child, log_folder: Path) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **child.environment},
+            env={**os.environ, **child.environment, "LIANBING_PARENT": str(os.getpid())},
             start_new_session=True,
             preexec_fn=die_with_parent,
         )

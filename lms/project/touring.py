@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     os.environ["LIANBING_STATE"] = str(state)
     os.environ["LIANBING_RANGE_SOCKET"] = str(state / "range" / "host.sock")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lms.project.settings")
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # so that the children are ended, too
     code = 1
     team = processes.children(host="127.0.0.1", port=0, sockets_port=0, workers=1, driver=options.driver)[:3]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 import time
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from drills.models import Drill, Seat
 from lms.accounts.models import Organisation, User
 
 SCENARIO = "filling_line"
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|[\x00-\x08\r]")
+PROMPT = re.compile(r"[#$>]\s*$")
 QUIET_SECONDS = 1.2  # a terminal that says nothing for so long has answered
 
 
@@ -81,8 +84,8 @@ def fight(diary: Diary, *, drill: Drill, team: Team) -> dict[str, Any]:
                     who = operator(drill, team, action["node"])
                     answer = asyncio.run(type_line(drill, who, action["node"], shlex.join(action["argv"])))
                     diary.say(f"    {who.user.name}@{action['node']}$ {shlex.join(action['argv'])}")
-                    if answer:
-                        diary.say(f"      {answer.splitlines()[-1][:110]}")
+                    for words in answered(answer)[-1:]:
+                        diary.say(f"      {words[:110]}")
                     typed += 1
                 case "submit":
                     seat = Seat.objects.select_related("user").get(drill=drill, user=team.learner)
@@ -139,6 +142,12 @@ async def type_line(drill: Drill, seat: Seat, node: str, line: str) -> str:
             return (await listen(stream, patience=25.0)).decode(errors="replace").strip()
         finally:
             await stream.close()
+
+
+def answered(raw: str) -> list[str]:
+    """The lines a person would read as the answer: no control sequences, no echo of the command, no prompt."""
+    lines = [CONTROL.sub("", line).strip() for line in raw.splitlines()[1:]]
+    return [line for line in lines if line and not PROMPT.search(line)]
 
 
 async def listen(stream: Any, *, patience: float) -> bytes:

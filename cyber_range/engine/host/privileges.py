@@ -7,14 +7,17 @@ is kept when the Docker driver is wanted, since that is how an account may speak
 
 from __future__ import annotations
 
+import ctypes
 import grp
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
 from cyber_range.engine.errors import DriverUnavailable
 
+PR_SET_PDEATHSIG = 1
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 
 
@@ -43,7 +46,19 @@ def give_up_root(*, state: Path, readable: tuple[Path, ...], docker: bool, user:
     if os.geteuid() != who[0] or rootdrop.regained():
         raise DriverUnavailable("root could not be given up", remedy="Start range-host as an ordinary user")
     os.environ["HOME"] = str(state.resolve())
+    die_with_parent()
     return os.geteuid()
+
+
+def die_with_parent() -> None:
+    """Renews the wish to end with a parent that started us so (its pid in LIANBING_PARENT): the kernel forgets it when a
+    process changes its user (prctl(2), PR_SET_PDEATHSIG)."""
+    parent = os.environ.get("LIANBING_PARENT", "")
+    if not parent.isdigit():
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):
+        os.kill(os.getpid(), signal.SIGTERM)  # it ended before the wish was renewed
 
 
 def _docker_groups() -> list[int]:
