@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from wagtail import blocks
 from wagtail.documents.blocks import DocumentChooserBlock
@@ -93,6 +94,16 @@ class ChecklistBlock(blocks.StructBlock):
         template = "courses/blocks/checklist.html"
 
 
+class LessonQuestionBlock(SnippetChooserBlock):
+    """Shown with its answer, so it must not be one that exams draw."""
+
+    def clean(self, value: Any) -> Any:
+        found = super().clean(value)
+        if found is not None and found.use != "lesson":
+            raise ValidationError(_("这是考试用题,放进课时会泄露答案。请选“随堂”用途的题。"))
+        return found
+
+
 class LessonBody(blocks.StreamBlock):
     heading = blocks.CharBlock(icon="title", label=_("小标题"), template="courses/blocks/heading.html")
     text = blocks.RichTextBlock(features=RICH, label=_("文字"), template="courses/blocks/text.html")
@@ -102,7 +113,7 @@ class LessonBody(blocks.StreamBlock):
     file = FileBlock()
     callout = CalloutBlock()
     checklist = ChecklistBlock()
-    question = SnippetChooserBlock(
+    question = LessonQuestionBlock(
         "courses.Question",
         icon="help",
         label=_("随堂题"),

@@ -12,8 +12,10 @@ from wagtail.admin.forms import WagtailAdminModelForm
 from courses.domain import notation
 from courses.domain.figures import FigureError, clean_svg
 from courses.domain.grading import Kind
-from courses.models import Figure, Question, QuestionBank, QuestionVersion
+from courses.models import CoursePage, Figure, Question, QuestionBank, QuestionVersion
 from courses.services import revise_question
+from lms.accounts.models import Organisation
+from lms.accounts.rules import Role, organisation_ids
 
 
 def answer_from_form(kind: str, data: QueryDict, name: str) -> Any:
@@ -75,7 +77,9 @@ class QuestionForm(WagtailAdminModelForm):
                 requirements=" ".join(version.requirements),
                 difficulty=version.difficulty,
             )
-            self.fields["bank"].disabled = self.fields["code"].disabled = True
+            # Another bank or use would move the question under the papers and lessons that name it.
+            for name in ("bank", "code", "use"):
+                self.fields[name].disabled = True
         if self.for_user is not None:
             self.fields["bank"].queryset = QuestionBank.objects.visible_to(self.for_user).exclude(organisation=None)
 
@@ -108,6 +112,32 @@ class QuestionForm(WagtailAdminModelForm):
 
     def save_m2m(self) -> None:
         """Nothing beyond the version to save."""
+
+
+class BankForm(WagtailAdminModelForm):
+    """A bank belongs to an organisation one trains for."""
+
+    class Meta:
+        model = QuestionBank
+        fields = ("title", "slug", "organisation", "note")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.for_user is not None:
+            self.fields["organisation"].queryset = Organisation.objects.filter(
+                pk__in=organisation_ids(self.for_user, Role.TRAINER)
+            )
+        self.fields["organisation"].required = True
+
+
+class PaperForm(WagtailAdminModelForm):
+    """A paper draws from one's own bank, for a course one wrote."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.for_user is not None:
+            self.fields["bank"].queryset = QuestionBank.objects.visible_to(self.for_user).exclude(organisation=None)
+            self.fields["course"].queryset = CoursePage.objects.teachable_by(self.for_user)
 
 
 class FigureForm(WagtailAdminModelForm):

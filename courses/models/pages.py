@@ -177,8 +177,13 @@ class LessonPage(Page):
         return found
 
     def question_blocks(self) -> list[Any]:
-        """Inline questions in the order of the page, as stream children (their id names the answer)."""
-        return [block for block in self.body if block.block_type == "question" and block.value is not None]
+        """Inline questions in the order of the page, as stream children (their id names the answer). A question that exams draw
+        is none, whoever put it here: its answer would be told."""
+        return [
+            block
+            for block in self.body
+            if block.block_type == "question" and block.value is not None and block.value.use == "lesson" and block.value.current_id
+        ]
 
     @property
     def course(self) -> CoursePage:

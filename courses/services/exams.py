@@ -234,7 +234,7 @@ def save_answer(
         else:
             row.answer, row.seq, row.saved_at = answer, seq, now
             row.save(update_fields=["answer", "seq", "saved_at"])
-        answered = session.answers.exclude(answer=None).count()
+        answered = session.answers.filter(answer__isnull=False).count()
     as_shown = presenting.names(row.version.content, session.seed, str(row.version_id))
     kept = presenting.translate(row.version.kind, row.answer, as_shown)
     return Saved(state, number, row.seq, kept, answered)

@@ -107,11 +107,12 @@ def _parts(page: LessonPage, row: Any) -> list[Part]:
     answers = {answer.block: answer for answer in row.answers.select_related("version")} if row else {}
     parts = []
     number = 0
+    questions = {child.id for child in page.question_blocks()}
     for block in page.body:
-        if block.block_type == "question" and block.value is not None and block.value.current is not None:
+        if block.id in questions:
             number += 1
             parts.append(_question_part(block, answers.get(str(block.id)), number))
-        else:
+        elif block.block_type != "question":
             parts.append(Part(block))
     return parts
 

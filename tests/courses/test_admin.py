@@ -2,10 +2,11 @@
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.urls import reverse
 from wagtail.models import Workflow
 
-from courses.models import CatalogueIndexPage, Question
+from courses.models import CatalogueIndexPage, Paper, Question
 from courses.rules import REVIEWERS
 from courses.services import align_groups, enrol, prepare_teaching
 from tests.factories.courses import make_bank, make_course, make_lesson, make_question
@@ -137,7 +138,14 @@ def test_question_editor_keeps_to_the_own_banks(trainer, member, signed_in):
     page = client.post(reverse("wagtailsnippets_courses_question:add"), question_form(foreign))
     edit = client.get(reverse("wagtailsnippets_courses_question:edit", args=[question.pk]))
 
-    assert (page.status_code, edit.status_code) == (200, 404)
+    chosen = client.get(reverse(Question.snippet_viewset.chooser_viewset.get_url_name("choose_results"))).content.decode()
+
+    others = [
+        client.get(reverse(f"wagtailsnippets_courses_question:{name}", args=[question.pk])).status_code
+        for name in ("copy", "usage", "history")
+    ]
+    assert (page.status_code, edit.status_code, others) == (200, 404, [302, 404, 404])
+    assert question.current.stem not in chosen
     assert Question.objects.count() == 1
 
 
@@ -161,3 +169,38 @@ def test_pages_that_people_took_are_not_deleted(reviewer, member, signed_in):
     signed_in(reviewer).post(reverse("wagtailadmin_pages:delete", args=[course.pk]))
 
     assert type(course).objects.filter(pk=course.pk).exists()
+
+
+def test_lessons_take_no_exam_questions(trainer):
+    bank = make_bank(organisation=trainer.memberships.get().organisation)
+    exam, inline = make_question(bank, "E"), make_question(bank, "L", use="lesson")
+    course = make_course()
+    block = make_lesson(course).body.stream_block.child_blocks["question"]
+    smuggled = make_lesson(course, body=[("question", exam), ("question", inline)])
+
+    with pytest.raises(ValidationError):
+        block.clean(exam)
+    assert block.clean(inline) == inline
+    assert [child.value for child in smuggled.question_blocks()] == [inline]
+
+
+def test_paper_editor_takes_own_banks_and_courses_only(trainer, signed_in):
+    own, foreign = make_bank(title="自家的题库", organisation=trainer.memberships.get().organisation), make_bank(title="外人的题库")
+    mine, theirs = make_course("自己写的课程", owner=trainer), make_course("别人写的课程")
+    client = signed_in(trainer)
+    form = {
+        "title": "小考", "slug": "small", "minutes": 20, "grace_seconds": 30, "pass_mark": 60, "max_attempts": 3, "wait_hours": 24,
+        "intro": "", "open_from": "", "open_until": "", "cells-TOTAL_FORMS": 1, "cells-INITIAL_FORMS": 0, "cells-MIN_NUM_FORMS": 1,
+        "cells-MAX_NUM_FORMS": 1000, "cells-0-function": "F1", "cells-0-function_name": "资产", "cells-0-difficulty": "",
+        "cells-0-count": 2, "cells-0-points": 5, "cells-0-id": "",
+    }  # fmt: skip
+    url = reverse("wagtailsnippets_courses_paper:add")
+
+    refused = [client.post(url, {**form, "bank": bank.pk, "course": course.pk}).status_code for bank, course in ((foreign, mine), (own, theirs))]
+    assert (refused, Paper.objects.count()) == ([200, 200], 0)
+    client.post(url, {**form, "bank": own.pk, "course": mine.pk})
+
+    paper = Paper.objects.get()
+    assert (paper.bank, paper.course_id, paper.question_count, paper.is_open) == (own, mine.pk, 2, False)
+    offered = client.get(reverse(type(own).snippet_viewset.chooser_viewset.get_url_name("choose_results"))).content.decode()
+    assert [bank.title in offered for bank in (own, foreign)] == [True, False]
