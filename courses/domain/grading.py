@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from enum import StrEnum
@@ -89,7 +89,7 @@ def _ordering(key: list[str], answer: Any) -> Fraction:
     return Fraction(sum(pair in given for pair in pairs), len(pairs))
 
 
-MARKERS = {
+MARKERS: dict[Kind, Callable[[Any, Any], Fraction]] = {
     Kind.SINGLE: _single,
     Kind.MULTIPLE: _multiple,
     Kind.TRUEFALSE: _truefalse,

@@ -62,7 +62,8 @@ def options(texts: list[str]) -> list[dict[str, str]]:
 
 
 def _choices(lines: list[tuple[int, str]]) -> tuple[list[str], list[str]]:
-    texts, right = [], []
+    texts: list[str] = []
+    right: list[str] = []
     for number, line in lines:
         mark, text = _plain(line[0]), line[1:].strip()
         if mark not in "+-" or not text:

@@ -14,7 +14,7 @@ from courses.domain import selection
 from courses.domain.grading import Kind
 
 LONGEST_NUMBER = 40  # characters
-SHAPES: dict[Kind, type] = {
+SHAPES: dict[Kind, type[Any]] = {
     Kind.SINGLE: str,
     Kind.MULTIPLE: list,
     Kind.TRUEFALSE: bool,
@@ -111,7 +111,7 @@ def read(kind: str, content: Mapping[str, Any], seed: str, question: str, answer
     try:
         if answer is not None and not isinstance(answer, SHAPES[Kind(kind)]):
             raise BadAnswer(kind)
-        if kind == Kind.NUMERIC and answer is not None and len(answer) > LONGEST_NUMBER:
+        if isinstance(answer, str) and len(answer) > LONGEST_NUMBER:
             raise BadAnswer(kind)
         found = translate(kind, answer, own)
         if isinstance(found, list) and len(set(found)) < len(found):

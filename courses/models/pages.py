@@ -138,7 +138,7 @@ class LessonPage(Page):
     objects: ClassVar = PageManager.from_queryset(FoundQuerySet)()
 
     parent_page_types: ClassVar = ["courses.CoursePage"]
-    subpage_types: ClassVar = []
+    subpage_types: ClassVar[list[str]] = []
     template = "courses/lesson.html"
     content_panels: ClassVar = [
         *Page.content_panels,
