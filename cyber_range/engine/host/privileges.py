@@ -46,6 +46,8 @@ def give_up_root(*, state: Path, readable: tuple[Path, ...], docker: bool, user:
     if os.geteuid() != who[0] or rootdrop.regained():
         raise DriverUnavailable("root could not be given up", remedy="Start range-host as an ordinary user")
     os.environ["HOME"] = str(state.resolve())
+    # The uid may have no row in passwd; asyncssh (jump host, intruder) asks getpass for a local name and fails without one.
+    os.environ["LOGNAME"] = os.environ["USER"] = "lianbing-range"
     die_with_parent()
     return os.geteuid()
 
