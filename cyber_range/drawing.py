@@ -113,7 +113,7 @@ def draw(scenario: Scenario, *, sees: Collection[str] = ("*",), everything: bool
                 Spot(
                     node.name, node.title.model_dump(), node.role, ICONS.get(node.role, "point"), x, lane.y + 40, legs,
                     node.shell,
-                )  # fmt: skip
+                )
             )
             for leg in legs:
                 bus = next(one.bus for one in lanes if one.name == leg)

@@ -132,7 +132,7 @@ class TerminalConsumer(AsyncWebsocketConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         size = len(bytes_data or b"") + len(text_data or "")
         if size > INPUT_LIMIT or not self._in_rate(size):
-            await self._end(MISUSE, "too_much", "输入过多,终端已关闭。")
+            await self._end(MISUSE, "too_much")
             return
         if bytes_data is not None:
             if self.pty is None:
@@ -179,7 +179,7 @@ class TerminalConsumer(AsyncWebsocketConsumer):
         columns, rows = int(message.get("columns", 80)), int(message.get("rows", 24))
         found = await database_sync_to_async(self._seat)(node)
         if found is None:
-            await self._end(NOT_YOURS, "no_seat", "您的席位没有这个节点的终端。")
+            await self._end(NOT_YOURS, "no_seat")
             return
         seat, socket, range_id = found
         self.node = node
@@ -233,7 +233,7 @@ class TerminalConsumer(AsyncWebsocketConsumer):
                 self.room.clear()
             await self.send(bytes_data=data)
             if shown > OUTPUT_LIMIT:
-                await self._end(OVER, "limit", "输出超过上限,终端已关闭。")
+                await self._end(OVER, "limit")
                 return
         ended = self.pty.ended or {"reason": "gone", "text": ""}
         await self._end(OVER, ended["reason"], ended.get("text", ""))
@@ -243,10 +243,10 @@ class TerminalConsumer(AsyncWebsocketConsumer):
         while True:
             await asyncio.sleep(CHECK_SEAT)
             if await database_sync_to_async(self._seat)(self.node) is None:
-                await self._end(NOT_YOURS, "seat", "席位或演练已结束,终端已关闭。")
+                await self._end(NOT_YOURS, "seat")
                 return
             if time.monotonic() - self.last_key > IDLE:
-                await self._end(OVER, "idle", "30 分钟没有输入,终端已关闭。")
+                await self._end(OVER, "idle")
                 return
 
     async def _end(self, code: int, reason: str, text: str = "") -> None:

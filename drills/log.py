@@ -227,7 +227,7 @@ def read(drill: Drill, viewer: Viewer, *, after: int = 0, limit: int = 500) -> t
             Seen(
                 numbers[row.seq], row.kind, row.at.timestamp(), row.actor, event.model_dump(mode="json", exclude={"version"}),
                 {text.name: None if text.erased_at else text.text for text in row.texts.all()},
-            )  # fmt: skip
+            )
         )
     return found, len(seen.seqs), seen.state
 

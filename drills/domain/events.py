@@ -325,10 +325,7 @@ class FindingAdded(Event):
 
 # ---------------------------------------------------------------- what range-host said
 
-RANGE_KINDS = (
-    "state node clock step objective submission cheat hint alarm crossing trip alert asset production console capture "
-    "extended warning program"
-).split()
+RANGE_KINDS = ["state", "node", "clock", "step", "objective", "submission", "cheat", "hint", "alarm", "crossing", "trip", "alert", "asset", "production", "console", "capture", "extended", "warning", "program"]
 
 
 class FromRange(Event):
@@ -347,6 +344,11 @@ def _range_class(kind: str) -> type[FromRange]:
 
 for _kind in RANGE_KINDS:
     _range_class(_kind)
+
+
+def from_range(kind: str, **values: Any) -> Event:
+    """The log's event for one of range-host's kinds."""
+    return KINDS[f"range.{kind}"].model_validate({"version": 1, **values})
 
 
 class UnknownEvent(ValueError):

@@ -12,8 +12,7 @@ from drills.domain import events as ev
 from drills.domain.state import Entry
 
 # What range-host says to everyone who has a seat.
-OPEN_RANGE = frozenset("range.state range.clock range.node range.submission range.hint range.alarm range.crossing range.trip "
-                       "range.production range.console range.extended".split())  # fmt: skip
+OPEN_RANGE = frozenset(["range.state", "range.clock", "range.node", "range.submission", "range.hint", "range.alarm", "range.crossing", "range.trip", "range.production", "range.console", "range.extended"])  # fmt: skip
 ZONED_RANGE = frozenset(("range.alert", "range.asset", "range.capture"))
 # An objective that opens would tell that the step before it has been done; that it holds or was lost is the team's own.
 TEAM_OBJECTIVE_STATES = frozenset(("holding", "verified", "lost"))

@@ -11,17 +11,13 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.utils import timezone
-
 from cyber_range import hosts
-from cyber_range import services as ranges
 from cyber_range.engine.errors import RangeError
 from cyber_range.engine.events import RangeEvent
 from cyber_range.engine.host.client import Client
 from cyber_range.models import Instance
 from drills import log
 from drills.domain import events as ev
-from drills.domain import script
 from drills.domain.state import State
 from drills.models import Drill, DrillEvent
 
@@ -66,7 +62,8 @@ def _write(drill: Drill, instance: Instance, events: list[RangeEvent]) -> tuple[
         fresh = [event for event in events if event.number > cursor]
         for event in fresh:
             book.append(
-                ev.KINDS[f"range.{event.kind}"](
+                ev.from_range(
+                    event.kind,
                     range_id=event.range_id,
                     number=event.number,
                     scenario_at=event.at,

@@ -35,7 +35,7 @@ def plan_drill(
     scope: str,
     purpose: str = "",
     form: str = Drill.Form.PRACTICAL,
-    type: str = Drill.Type.SPECIAL,  # noqa: A002  the field's word
+    type: str = Drill.Type.SPECIAL,
     incident_class: str = "",
     data_class: str = Drill.DataClass.GENERAL,
     plan_item: str = "",
@@ -134,7 +134,7 @@ def script_of(scenario: Scenario, told: dict[str, Any] | None = None) -> ev.Scri
         seats=tuple(
             ev.SeatSpec(
                 id=s.id, cell=s.cell, title=s.title.model_dump(), max=s.max, consoles=s.consoles, sees=s.sees
-            )  # fmt: skip
+            )
             for s in scenario.seats
         ),
         objectives=tuple(

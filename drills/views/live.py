@@ -112,7 +112,7 @@ def _config(drill: Drill, seat: Seat, spec: Any) -> dict[str, Any]:
 def feed(request: HttpRequest, pk: int) -> JsonResponse:
     """Events after the seat's own number, and the state folded from what that seat may see."""
     drill = the_drill(request.user, pk)
-    seat, viewer, state = eyes(request.user, drill)
+    seat, viewer, _whole = eyes(request.user, drill)
     if viewer is None:
         return JsonResponse({"error": _("您没有在席。"), "lobby": True}, status=403)
     try:

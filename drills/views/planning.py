@@ -37,7 +37,7 @@ def home(request: HttpRequest) -> HttpResponse:
         seat.drill_id: seat
         for seat in Seat.objects.filter(user=request.user, drill__in=[d.pk for d in (*coming, *page.object_list)])
     }
-    scored = [d for d in visible.past().filter(score__isnull=False).order_by("-ended_at")[:12]][::-1]
+    scored = list(visible.past().filter(score__isnull=False).order_by("-ended_at")[:12])[::-1]
     return render(
         request,
         "drills/home.html",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -9,7 +10,15 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.files.storage import default_storage
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -160,10 +169,8 @@ def report(request: HttpRequest, pk: int) -> HttpResponse:
     words = _time_words()
     found = after_action(state)
     entry = None
-    try:
+    with contextlib.suppress(LookupError):
         entry = catalogue.entry(drill.scenario)
-    except LookupError:
-        pass
     names = _names(state)
     people = _people(drill)
     texts: dict[int, dict[str, str]] = {}

@@ -26,6 +26,8 @@ def room_words() -> dict[str, str]:
         "health": _("状态"), "alerts": _("告警数"), "rate": _("流量"), "packets_s": _("包/秒"), "close": _("关闭"),
         "terminal": _("终端"), "open_terminal": _("打开终端"), "terminal_ended": _("终端已结束"), "again": _("重新打开"),
         "recorded": _("本终端全程录制,演练结束后用于复盘,保存 180 天。"), "connecting": _("正在连接…"),
+        "t_too_much": _("输入过多,终端已关闭。"), "t_no_seat": _("您的席位没有这个节点的终端。"), "t_limit": _("输出超过上限,终端已关闭。"),
+        "t_seat": _("席位或演练已结束,终端已关闭。"), "t_idle": _("30 分钟没有输入,终端已关闭。"), "t_exit": _("命令行已退出。"),
         "no_values": _("还没有收到现场数据。靶场就绪后会自动显示。"), "stream_lost": _("现场数据中断,正在重试。"),
         "production_ok": _("生产正常"), "production_bad": _("生产中断"), "production_unknown": _("生产状态未知"),
         "report_sent": _("报告已提交(演练),编号"), "report_clock_wait": _("尚未发现事件,时限未开始"), "report_left": _("剩余"),

@@ -76,8 +76,8 @@ class Host:
 @pytest.fixture(scope="session")
 def shared_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     folder = tmp_path_factory.mktemp("range")
-    os.chmod(folder.parent, 0o755)  # noqa: S103  range-host, started as root, becomes another user
-    os.chmod(folder, 0o755)  # noqa: S103
+    os.chmod(folder.parent, 0o755)
+    os.chmod(folder, 0o755)
     host = Host(folder)
     host.start()
     yield host
@@ -118,7 +118,7 @@ def planned(people: dict[str, User]) -> Drill:
         seats=[
             (people["white"], "white"), (people["blue"], "blue"), (people["blue2"], "blue"),
             (people["observer"], "observer"),
-        ],  # fmt: skip
+        ],
     )
 
 

@@ -22,7 +22,8 @@ def test_the_range_is_noted_with_the_script_in_the_teams_own_values(ready: Drill
 
     assert (state.phase, state.lab.state, state.lab.driver) == ("ready", "attached", "memory")
     body = state.spec_of_inject("call").body["zh"]
-    assert "${" not in body and "10." in body
+    assert "${" not in body
+    assert "10." in body
 
 
 def test_a_right_answer_scores_and_is_the_persons_own_action(running: Drill, people: dict[str, User]) -> None:
@@ -64,7 +65,7 @@ def test_copying_twice_loses_and_doubles_nothing(running: Drill) -> None:
     first = following.copied_numbers(running, running.instance.range_id)
     Drill.objects.filter(pk=running.pk).update(range_cursor=0)  # as if the cursor had been lost
 
-    with pytest.raises(Exception, match="UNIQUE|unique"):
+    with pytest.raises(Exception, match=r"(?i)unique"):
         following.copy_range_events(drill=fresh(running))
 
     assert first == list(range(1, len(first) + 1))
@@ -88,6 +89,7 @@ def test_attack_steps_are_seen_by_white_alone(running: Drill, people: dict[str, 
     white = Viewer("white", "white", str(people["white"].pseudonym))
     blue = Viewer("blue", "blue", str(people["blue"].pseudonym), frozenset(("office", "workshop")))
     kinds = {v.cell: [e.kind for e in log.read(running, v)[0]] for v in (white, blue)}
-    assert "range.step" in kinds["white"] and "range.step" not in kinds["blue"]
+    assert "range.step" in kinds["white"]
+    assert "range.step" not in kinds["blue"]
     assert [e.n for e in log.read(running, blue)[0]] == list(range(1, len(kinds["blue"]) + 1))
     assert DrillEvent.objects.filter(drill=running).count() == len(kinds["white"])

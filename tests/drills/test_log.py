@@ -41,7 +41,7 @@ def test_a_number_is_given_once(seated: Drill) -> None:
 def test_nothing_of_a_failed_verb_is_left(seated: Drill) -> None:
     before = fresh(seated).last_seq
 
-    with pytest.raises(RuntimeError), log.writing(seated.pk) as book:
+    with pytest.raises(RuntimeError), log.writing(seated.pk) as book:  # noqa: PT012  the verb fails after its append
         book.append(ev.NoteAdded(scope="all", cell="blue"), texts={"text": "x"})
         raise RuntimeError
 
@@ -115,7 +115,7 @@ def test_numbers_are_gapless_when_many_write_at_once(
         def run() -> None:
             try:
                 work()
-            except BaseException as fault:  # noqa: BLE001  told below
+            except BaseException as fault:
                 faults.append(fault)
             finally:
                 connection.close()

@@ -81,7 +81,7 @@ async function connect(node, one) {
     if (typeof event.data === "string") {
       const said = JSON.parse(event.data);
       if (said.opened) { one.ready = true; one.term.reset(); one.fit.fit(); socket.send(JSON.stringify({ size: [one.term.cols, one.term.rows] })); }
-      if (said.ended) why = said.text || said.ended;
+      if (said.ended) why = words[`t_${said.ended}`] ?? (said.text || said.ended);
       return;
     }
     const bytes = new Uint8Array(event.data);
