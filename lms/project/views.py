@@ -6,12 +6,16 @@ import secrets
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.csrf import requires_csrf_token
-from django.views.i18n import set_language
+from django.views.decorators.csrf import csrf_exempt, requires_csrf_token
+from django.views.i18n import set_language as set_language_by_django
 
 from lms.accounts.rules import Role, roles_of
 
 __all__ = ["bad_request", "broken", "home", "no_permission", "not_found", "set_language"]
+
+# Keeps a choice of language and nothing else. From pages with no-referrer browsers send "Origin: null", which the CSRF
+# check refuses.
+set_language = csrf_exempt(set_language_by_django)
 
 # First match wins: whoever steers others lands at his desk, everyone else at his own learning.
 DESKS = [
