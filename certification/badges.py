@@ -91,7 +91,9 @@ def document(facts: BadgeFacts) -> OpenBadgeCredential:
         ),
         identifiers=[
             IdentityObject(
-                identity_hash=identity_hash(facts.person, facts.salt), identity_type="ext:lianbingPersonId", hashed=True,
+                identity_hash=identity_hash(facts.person, facts.salt),
+                identity_type="ext:lianbingPersonId",
+                hashed=True,
                 salt=facts.salt,
             )
         ],
@@ -106,9 +108,17 @@ def sign(facts: BadgeFacts, *, private_pem: bytes) -> str:
     return OB3Signer(private_pem, algorithm=ALGORITHM).sign(document(facts))
 
 
-def signed_status_list(*, url: str, issuer_url: str, ended: Iterable[int], size: int, now: datetime, private_pem: bytes) -> str:
+def signed_status_list(
+    *, url: str, issuer_url: str, ended: Iterable[int], size: int, now: datetime, private_pem: bytes
+) -> str:
     """The whole list as a signed credential: bit on = no longer stands (revoked or replaced)."""
     body: dict[str, Any] = build_status_list_credential(
-        issuer_url, url, "revocation", ended, size_bits=size, issued=now, valid_until=now + timedelta(days=STATUS_LIST_DAYS)
+        issuer_url,
+        url,
+        "revocation",
+        ended,
+        size_bits=size,
+        issued=now,
+        valid_until=now + timedelta(days=STATUS_LIST_DAYS),
     )
     return sign_status_list_credential(body, private_pem, ALGORITHM)

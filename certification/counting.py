@@ -18,7 +18,6 @@ from certification.domain.cube import Cell, Fact
 from certification.models import Credential
 from certification.querysets import CredentialQuerySet
 
-
 FINER = {0: 2, 2: 4, 4: 6, 6: 6}  # digits of a unit's prefix → of the units below it
 
 
@@ -46,7 +45,10 @@ class Scope:
         """All of the scope, whatever their status; the date words come on top."""
         rows = Credential.objects.within(self.prefix).filter(credential_type=self.kind)
         for field, value in (
-            ("standard_code", self.standard), ("level_code", self.level), ("industry_id", self.industry), ("size", self.size)
+            ("standard_code", self.standard),
+            ("level_code", self.level),
+            ("industry_id", self.industry),
+            ("size", self.size),
         ):
             if value:
                 rows = rows.filter(**{field: value})
@@ -57,8 +59,15 @@ class Scope:
 
     def as_data(self) -> dict[str, str]:
         return {
-            "prefix": self.prefix, "kind": self.kind, "as_of": self.as_of.isoformat(), "since": self.since.isoformat(),
-            "standard": self.standard, "level": self.level, "industry": self.industry, "size": self.size, "measure": self.measure,
+            "prefix": self.prefix,
+            "kind": self.kind,
+            "as_of": self.as_of.isoformat(),
+            "since": self.since.isoformat(),
+            "standard": self.standard,
+            "level": self.level,
+            "industry": self.industry,
+            "size": self.size,
+            "measure": self.measure,
         }
 
     @classmethod
@@ -80,7 +89,9 @@ def by_place_and_level(scope: Scope) -> dict[tuple[str, str, str], Cell]:
     keys = ("place", "standard_code", "level_code")
     rows = scope.certificates().annotate(place=Substr("region_id", 1, digits))
     found: dict[tuple[str, str, str], Cell] = {}
-    for row in rows.counting_on(scope.as_of).values(*keys).annotate(h=Count("person", distinct=True), v=Count("pk")).order_by():
+    for row in (
+        rows.counting_on(scope.as_of).values(*keys).annotate(h=Count("person", distinct=True), v=Count("pk")).order_by()
+    ):
         found[tuple(row[key] for key in keys)] = Cell(row["h"], row["v"], 0)
     for row in rows.entered(scope.since, scope.as_of).values(*keys).annotate(n=Count("pk")).order_by():
         key = tuple(row[name] for name in keys)
@@ -93,7 +104,12 @@ def by_place(scope: Scope) -> dict[str, Cell]:
     digits = FINER[len(scope.prefix)]
     rows = scope.certificates().annotate(place=Substr("region_id", 1, digits))
     found: dict[str, Cell] = {}
-    for row in rows.counting_on(scope.as_of).values("place").annotate(h=Count("person", distinct=True), v=Count("pk")).order_by():
+    for row in (
+        rows.counting_on(scope.as_of)
+        .values("place")
+        .annotate(h=Count("person", distinct=True), v=Count("pk"))
+        .order_by()
+    ):
         found[row["place"]] = Cell(row["h"], row["v"], 0)
     for row in rows.entered(scope.since, scope.as_of).values("place").annotate(n=Count("pk")).order_by():
         found[row["place"]] = replace(found.get(row["place"], Cell()), issued=row["n"])
@@ -109,7 +125,16 @@ def by_month(scope: Scope) -> dict[date, int]:
 def facts(rows: CredentialQuerySet) -> Iterator[Fact]:
     """Certificates one by one as the domain counts them: the recount that the figures must equal."""
     for row in rows.values_list(
-        "person", "credential_type", "standard_code", "level_code", "region_id", "industry_id", "size", "issued_on",
-        "known_from", "expires_on", "ended_on",
+        "person",
+        "credential_type",
+        "standard_code",
+        "level_code",
+        "region_id",
+        "industry_id",
+        "size",
+        "issued_on",
+        "known_from",
+        "expires_on",
+        "ended_on",
     ).iterator():
         yield Fact(str(row[0]), row[1], row[2], row[3], row[4], row[5] or "", *row[6:])

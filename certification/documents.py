@@ -19,7 +19,11 @@ from certification.badges import Proof
 TEMPLATE = Path(__file__).resolve().parent / "typst" / "certificate.typ"
 # Serif for the certificate's face where Debian's fonts are; the wheel's sans carries every character everywhere.
 FAMILIES = (
-    "Noto Serif CJK SC", "Source Han Serif SC", "Noto Sans CJK SC", "Source Han Sans SC", "Noto Sans CJK TC",
+    "Noto Serif CJK SC",
+    "Source Han Serif SC",
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "Noto Sans CJK TC",
 )
 WHEEL = "cvttf_NotoSansCJK_Regular"
 
@@ -69,7 +73,9 @@ def fonts() -> typst.Fonts:
 def qr_svg(text: str) -> str:
     """Error correction Q: a quarter may be worn off a print and it still reads."""
     out = io.BytesIO()
-    segno.make(text, error="q", micro=False).save(out, kind="svg", border=2, xmldecl=False, svgns=True, dark="#0b3b37", omitsize=True)
+    segno.make(text, error="q", micro=False).save(
+        out, kind="svg", border=2, xmldecl=False, svgns=True, dark="#0b3b37", omitsize=True
+    )
     return out.getvalue().decode()
 
 
@@ -79,15 +85,29 @@ def chinese_date(day: date | None) -> str:
 
 def certificate_pdf(text: CertificateText) -> bytes:
     data: dict[str, Any] = {
-        "number": text.number, "title": text.title, "kind": text.kind, "holder": text.holder,
-        "standard_title": text.standard_title, "standard": text.standard,
-        "occupation": text.occupation, "level": text.level, "issued_on": chinese_date(text.issued_on),
-        "expires_on": chinese_date(text.expires_on), "proven": [[p.name, p.narrative] for p in text.proven],
-        "issuer": text.issuer, "notice": text.notice, "check_code": text.check_code, "verify_page": text.verify_page,
-        "qr": qr_svg(text.url), "families": [name for name in FAMILIES if name in fonts().families()],
+        "number": text.number,
+        "title": text.title,
+        "kind": text.kind,
+        "holder": text.holder,
+        "standard_title": text.standard_title,
+        "standard": text.standard,
+        "occupation": text.occupation,
+        "level": text.level,
+        "issued_on": chinese_date(text.issued_on),
+        "expires_on": chinese_date(text.expires_on),
+        "proven": [[p.name, p.narrative] for p in text.proven],
+        "issuer": text.issuer,
+        "notice": text.notice,
+        "check_code": text.check_code,
+        "verify_page": text.verify_page,
+        "qr": qr_svg(text.url),
+        "families": [name for name in FAMILIES if name in fonts().families()],
         "demo": text.is_demo,
     }
     return typst.compile(
-        str(TEMPLATE), root=str(TEMPLATE.parent), format="pdf", font_paths=fonts(),
+        str(TEMPLATE),
+        root=str(TEMPLATE.parent),
+        format="pdf",
+        font_paths=fonts(),
         sys_inputs={"data": json.dumps(data, ensure_ascii=False)},
     )

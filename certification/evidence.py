@@ -54,9 +54,14 @@ def _drills(user: User, since: datetime | None) -> tuple[tuple[DrillEvidence, ..
         told[str(drill.pk)] = seen
         found.append(
             DrillEvidence(
-                drill=str(drill.pk), scenario=seen["scenario"], score=Decimal(str(seen["score"])),
-                held=Decimal(str(seen["held_share"])), own_actions=tuple(action["seq"] for action in seen["actions"]),
-                ended_at=drill.ended_at, driver=seen["driver"], title=seen["title"],
+                drill=str(drill.pk),
+                scenario=seen["scenario"],
+                score=Decimal(str(seen["score"])),
+                held=Decimal(str(seen["held_share"])),
+                own_actions=tuple(action["seq"] for action in seen["actions"]),
+                ended_at=drill.ended_at,
+                driver=seen["driver"],
+                title=seen["title"],
             )
         )
     return tuple(found), told

@@ -24,7 +24,10 @@ EVIDENCE_BYTES = 10 * 1024 * 1024
 
 class AppealForm(forms.Form):
     reason = forms.CharField(
-        label=_("申诉理由"), min_length=10, max_length=2000, widget=forms.Textarea(attrs={"rows": 4}),
+        label=_("申诉理由"),
+        min_length=10,
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 4}),
         help_text=_("写明哪一项条件判断有误、依据是什么。"),
     )
 
@@ -33,10 +36,14 @@ class AnswerForm(forms.Form):
     """`unmet` are the criteria an upheld appeal may recognise."""
 
     verdict = forms.ChoiceField(
-        label=_("复核结论"), choices=[("upheld", _("申诉成立")), ("rejected", _("维持原决定"))], widget=forms.RadioSelect
+        label=_("复核结论"),
+        choices=[("upheld", _("申诉成立")), ("rejected", _("维持原决定"))],
+        widget=forms.RadioSelect,
     )
     recognise = forms.MultipleChoiceField(
-        label=_("认可的条件"), required=False, widget=forms.CheckboxSelectMultiple,
+        label=_("认可的条件"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
         help_text=_("申诉成立时，勾选经核实应当认可的条件；记录中会标明来自本次申诉。"),
     )
     answer = forms.CharField(label=_("答复"), min_length=4, max_length=2000, widget=forms.Textarea(attrs={"rows": 4}))
@@ -49,15 +56,21 @@ class AnswerForm(forms.Form):
 class MarkForm(forms.Form):
     """One number per line of the rubric."""
 
-    comment = forms.CharField(label=_("评语"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3}))
+    comment = forms.CharField(
+        label=_("评语"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 3})
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, most in RUBRIC.items():
             title, hint = RUBRIC_WORDS[name]
             self.fields[name] = forms.DecimalField(
-                label=_("%(title)s（满分 %(most)s）") % {"title": title, "most": most}, help_text=hint, min_value=0,
-                max_value=most, max_digits=4, decimal_places=1,
+                label=_("%(title)s（满分 %(most)s）") % {"title": title, "most": most},
+                help_text=hint,
+                min_value=0,
+                max_value=most,
+                max_digits=4,
+                decimal_places=1,
                 widget=forms.NumberInput(attrs={"inputmode": "decimal", "step": "0.5"}),
             )
         self.order_fields([*RUBRIC, "comment"])
@@ -68,8 +81,12 @@ class EndForm(forms.Form):
 
     act = forms.ChoiceField(label=_("办理事项"), choices=[("revoke", _("撤销")), ("reissue", _("补发"))])
     reason = forms.ChoiceField(label=_("理由（公开）"), choices=[c for c in CredentialEvent.Reason.choices if c[0]])
-    holder_name = forms.CharField(label=_("更正后的姓名"), required=False, max_length=60, help_text=_("只在更正姓名时填写。"))
-    note = forms.CharField(label=_("内部说明"), required=False, max_length=1000, widget=forms.Textarea(attrs={"rows": 2}))
+    holder_name = forms.CharField(
+        label=_("更正后的姓名"), required=False, max_length=60, help_text=_("只在更正姓名时填写。")
+    )
+    note = forms.CharField(
+        label=_("内部说明"), required=False, max_length=1000, widget=forms.Textarea(attrs={"rows": 2})
+    )
     again = forms.CharField(label=_("再输入一遍证书编号以确认"), max_length=40)
 
     def __init__(self, *args: Any, number: str, **kwargs: Any) -> None:
@@ -118,8 +135,12 @@ class RegisterForm(forms.Form):
         user = data.get("username")
         if user is not None:
             membership = (
-                Membership.objects.active().filter(user=user).exclude(organisation__kind=Organisation.Kind.BUREAU)
-                .select_related("organisation").order_by("started_at").first()
+                Membership.objects.active()
+                .filter(user=user)
+                .exclude(organisation__kind=Organisation.Kind.BUREAU)
+                .select_related("organisation")
+                .order_by("started_at")
+                .first()
             )
             if membership is None:
                 self.add_error("username", _("这个账号不属于任何单位，无法登记所在地区。"))
@@ -133,7 +154,9 @@ class RegisterForm(forms.Form):
 
 class PurposeForm(forms.Form):
     purpose = forms.CharField(
-        label=_("查看名单的用途"), min_length=4, max_length=200,
+        label=_("查看名单的用途"),
+        min_length=4,
+        max_length=200,
         help_text=_("例如：核对 2026 年四季度培训补贴名单。用途、时间、范围和人数会记入日志。"),
     )
 

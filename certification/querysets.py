@@ -23,7 +23,12 @@ def _judged_by(user: User, path: str = "") -> Q:
     rules = f"{path}level__rules__"
     body = Q(**{f"{rules}assessed_by": None}) | Q(**{f"{rules}assessed_by__in": bodies})
     colleague = Q(**{f"{path}organisation__in": organisation_ids(user)})
-    return Q(**{f"{rules}active": True}) & body & ~Q(**{f"{path}user": user}) & (Q(**{f"{path}organisation": None}) | ~colleague)
+    return (
+        Q(**{f"{rules}active": True})
+        & body
+        & ~Q(**{f"{path}user": user})
+        & (Q(**{f"{path}organisation": None}) | ~colleague)
+    )
 
 
 class ApplicationQuerySet(models.QuerySet):

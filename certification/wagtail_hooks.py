@@ -69,7 +69,9 @@ for viewset in (StandardViewSet, AwardRuleViewSet):
 def learner_home(request: HttpRequest, context: dict[str, Any]) -> str:
     """Certificates with days to expiry, and how far the next one is."""
     today = timezone.localdate()
-    held = Credential.objects.held_by(request.user).filter(state=Credential.State.ACTIVE).select_related("level__standard")
+    held = (
+        Credential.objects.held_by(request.user).filter(state=Credential.State.ACTIVE).select_related("level__standard")
+    )
     cards = [
         {"credential": row, "status": row.status_on(today).value, "left": days_left(row, today)} for row in held[:3]
     ]

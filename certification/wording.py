@@ -21,7 +21,11 @@ def proven(credential: Credential) -> list[Proof]:
     if "course" in by_code:
         hours = by_code["hours"]
         lines.append(
-            Proof("课程学习", f"完成课程《{course.get('title', by_code['course']['wanted'])}》，计 {hours['got']} 标准学时（要求不少于 {hours['wanted']} 学时）。", "course")
+            Proof(
+                "课程学习",
+                f"完成课程《{course.get('title', by_code['course']['wanted'])}》，计 {hours['got']} 标准学时（要求不少于 {hours['wanted']} 学时）。",
+                "course",
+            )
         )
     if "exam" in by_code:
         lines.append(Proof("理论考试", f"计算机考试合格（合格线 {by_code['exam']['wanted']} 分）。", "exam"))

@@ -72,11 +72,12 @@ class Rule:
             exam=None if data.get("exam") is None else _number(data, "exam"),
             drill=drill
             and DrillRule(
-                score=_number(drill, "score"), held=_number(drill, "held"),
-                own_actions=int(drill["own_actions"]), scenario=str(drill.get("scenario", "")),
+                score=_number(drill, "score"),
+                held=_number(drill, "held"),
+                own_actions=int(drill["own_actions"]),
+                scenario=str(drill.get("scenario", "")),
             ),
-            review=review
-            and ReviewRule(int(review["markers"]), _number(review, "pass"), _number(review, "gap")),
+            review=review and ReviewRule(int(review["markers"]), _number(review, "pass"), _number(review, "gap")),
             confirm=bool(data.get("confirm", False)),
         )
         if rule.drill and not 0 < rule.drill.held <= 1:
@@ -165,8 +166,11 @@ def decide(rule: Rule, inputs: Inputs) -> Outcome:
         exam = inputs.exam
         found.append(
             Criterion(
-                "exam", exam is not None and exam.score >= rule.exam, _text(rule.exam),
-                _text(exam.score) if exam else "", f"exam:{exam.attempt}" if exam else "",
+                "exam",
+                exam is not None and exam.score >= rule.exam,
+                _text(rule.exam),
+                _text(exam.score) if exam else "",
+                f"exam:{exam.attempt}" if exam else "",
             )
         )
     best = None
@@ -225,11 +229,22 @@ def _drill_criteria(rule: DrillRule, drill: DrillEvidence | None) -> list[Criter
     where = f"drill:{drill.drill}" if drill else ""
     own = f"{where}#{','.join(map(str, drill.own_actions))}" if drill else ""
     return [
-        Criterion("drill", bool(drill and drill.score >= rule.score), _text(rule.score), _text(drill.score) if drill else "", where),
-        Criterion("seat", bool(drill and drill.held >= rule.held), _text(rule.held), _text(drill.held) if drill else "", where),
         Criterion(
-            "own_action", bool(drill and len(drill.own_actions) >= rule.own_actions), str(rule.own_actions),
-            str(len(drill.own_actions)) if drill else "", own,
+            "drill",
+            bool(drill and drill.score >= rule.score),
+            _text(rule.score),
+            _text(drill.score) if drill else "",
+            where,
+        ),
+        Criterion(
+            "seat", bool(drill and drill.held >= rule.held), _text(rule.held), _text(drill.held) if drill else "", where
+        ),
+        Criterion(
+            "own_action",
+            bool(drill and len(drill.own_actions) >= rule.own_actions),
+            str(rule.own_actions),
+            str(len(drill.own_actions)) if drill else "",
+            own,
         ),
     ]
 
@@ -266,12 +281,17 @@ def inputs_from_data(data: Mapping[str, Any]) -> Inputs:
     return Inputs(
         hours=Decimal(data["hours"]),
         course_completed_at=_moment(data["course_completed_at"]),
-        exam=exam
-        and ExamEvidence(Decimal(exam["score"]), exam["attempt"], _moment(exam["at"])),
+        exam=exam and ExamEvidence(Decimal(exam["score"]), exam["attempt"], _moment(exam["at"])),
         drills=tuple(
             DrillEvidence(
-                d["drill"], d["scenario"], Decimal(d["score"]), Decimal(d["held"]), tuple(d["own_actions"]),
-                _moment(d["ended_at"]), d["driver"], d["title"],
+                d["drill"],
+                d["scenario"],
+                Decimal(d["score"]),
+                Decimal(d["held"]),
+                tuple(d["own_actions"]),
+                _moment(d["ended_at"]),
+                d["driver"],
+                d["title"],
             )
             for d in data["drills"]
         ),

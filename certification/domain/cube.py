@@ -135,7 +135,9 @@ def suppress(root: Node, threshold: int = THRESHOLD) -> Node:
     parents: dict[int, Node] = {}
     for node in root.walk():
         if node.children and sum(child.value for child in node.children) != node.value:
-            raise UnevenTableError(f"{node.name}: parts add up to {sum(c.value for c in node.children)}, not {node.value}")
+            raise UnevenTableError(
+                f"{node.name}: parts add up to {sum(c.value for c in node.children)}, not {node.value}"
+            )
         node.hidden = 0 < node.value < threshold
         parents.update((id(child), node) for child in node.children)
     while True:
@@ -172,7 +174,9 @@ def possible(root: Node) -> dict[int, tuple[int, int | None]]:
         before = [bounds[id(child)] for child in node.children]
         lows = sum(lower for lower, _upper in before)
         for child, (own_low, own_high) in zip(node.children, before, strict=True):
-            rest_high = _total(bound[1] for other, bound in zip(node.children, before, strict=True) if other is not child)
+            rest_high = _total(
+                bound[1] for other, bound in zip(node.children, before, strict=True) if other is not child
+            )
             if rest_high is not None:
                 own_low = max(own_low, low - rest_high)
             if high is not None:

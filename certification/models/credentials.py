@@ -121,7 +121,8 @@ class Credential(models.Model):
             ),
             # A decision awards one certificate; only its replacement may cite it again.
             models.UniqueConstraint(
-                fields=["decision"], condition=models.Q(replaces=None, decision__isnull=False),
+                fields=["decision"],
+                condition=models.Q(replaces=None, decision__isnull=False),
                 name="credential_once_per_decision",
             ),
             # An official certificate is registered once.

@@ -35,7 +35,13 @@ class DailyRollup(models.Model):
             # One row per cell and day, and the way in: day and type first, then region by prefix.
             models.UniqueConstraint(
                 fields=[
-                    "day", "credential_type", "region_code", "standard_code", "level_code", "industry_code", "size",
+                    "day",
+                    "credential_type",
+                    "region_code",
+                    "standard_code",
+                    "level_code",
+                    "industry_code",
+                    "size",
                     "is_demo",
                 ],
                 name="rollup_cell_once",

@@ -80,7 +80,9 @@ def apply_for(*, user: User, level: StandardLevel, now: datetime | None = None) 
     if application is None:
         try:
             with transaction.atomic():
-                application = Application.objects.create(user=user, level=level, organisation=organisation, applied_at=now)
+                application = Application.objects.create(
+                    user=user, level=level, organisation=organisation, applied_at=now
+                )
         except IntegrityError:  # a second tap was faster
             application = Application.objects.open().get(user=user, level=level)
         else:
@@ -130,8 +132,14 @@ def decide(
 
 
 def _append(
-    application: Application, rule: AwardRule, kind: str, outcome: Outcome, basis: Mapping[str, Any], key: str,
-    by: User | None, now: datetime,
+    application: Application,
+    rule: AwardRule,
+    kind: str,
+    outcome: Outcome,
+    basis: Mapping[str, Any],
+    key: str,
+    by: User | None,
+    now: datetime,
 ) -> Decision:
     ChainHead.objects.get_or_create(name=CHAIN)
     head = ChainHead.objects.select_for_update().get(name=CHAIN)
@@ -146,19 +154,34 @@ def _append(
         "decided_at": now.isoformat(),
     }
     decision = Decision.objects.create(
-        number=head.number + 1, application=application, rule=rule, kind=kind, met=outcome.met, body=body, key=key,
-        previous=head.hash, hash=chained(head.hash, body), decided_by=by, decided_at=now,
+        number=head.number + 1,
+        application=application,
+        rule=rule,
+        kind=kind,
+        met=outcome.met,
+        body=body,
+        key=key,
+        previous=head.hash,
+        hash=chained(head.hash, body),
+        decided_by=by,
+        decided_at=now,
     )
     head.number, head.hash = decision.number, decision.hash
     head.save(update_fields=["number", "hash"])
     audit.record(
-        "application.decided", application, by=by, organisation=application.organisation, decision=decision.number,
+        "application.decided",
+        application,
+        by=by,
+        organisation=application.organisation,
+        decision=decision.number,
         met=outcome.met,
     )
     return decision
 
 
-def _follow(application: Application, rule: AwardRule, outcome: Outcome, inputs: Mapping[str, Any], now: datetime) -> None:
+def _follow(
+    application: Application, rule: AwardRule, outcome: Outcome, inputs: Mapping[str, Any], now: datetime
+) -> None:
     """The state that follows from the outcome."""
     State = Application.State  # noqa: N806  a class under its own name
     if outcome.met:
@@ -220,8 +243,12 @@ def mark(
     try:
         with transaction.atomic():
             row = ManualMark.objects.create(
-                application=application, assessor=by, rubric={name: str(rubric[name]) for name in RUBRIC},
-                total=sum((rubric[name] for name in RUBRIC), Decimal(0)), comment=comment, at=now,
+                application=application,
+                assessor=by,
+                rubric={name: str(rubric[name]) for name in RUBRIC},
+                total=sum((rubric[name] for name in RUBRIC), Decimal(0)),
+                comment=comment,
+                at=now,
             )
     except IntegrityError:
         raise Refusal(_("您已经评过这份申请。"), _("评分不能修改；如有错误请通过申诉复核。")) from None
@@ -283,7 +310,12 @@ def decide_appeal(
     appeal.save(update_fields=["state", "answer", "answered_by", "answered_at", "recognised"])
     application = _locked(appeal.decision.application)
     audit.record(
-        "appeal.answered", appeal.decision, by=by, organisation=application.organisation, appeal=appeal.pk, upheld=upheld
+        "appeal.answered",
+        appeal.decision,
+        by=by,
+        organisation=application.organisation,
+        appeal=appeal.pk,
+        upheld=upheld,
     )
     if upheld:
         application.recognised = {**application.recognised, **{code: str(appeal.pk) for code in recognised}}
@@ -303,7 +335,10 @@ def recheck_open(*, now: datetime | None = None, limit: int = 50) -> int:
         with transaction.atomic():
             Application.objects.filter(pk=application.pk).update(checked_at=now)
             enqueue(
-                "certification.decide", title=str(_("核对申请条件")), by=None, args={"application": application.pk},
+                "certification.decide",
+                title=str(_("核对申请条件")),
+                by=None,
+                args={"application": application.pk},
                 key=f"certification.decide:{application.pk}:{int(now.timestamp()) // int(RECHECK.total_seconds())}",
             )
     return len(rows)
@@ -313,7 +348,11 @@ def recheck_open(*, now: datetime | None = None, limit: int = 50) -> int:
 
 
 def _locked(application: Application) -> Application:
-    return Application.objects.select_for_update(of=("self",)).select_related("user", "level__standard").get(pk=application.pk)
+    return (
+        Application.objects.select_for_update(of=("self",))
+        .select_related("user", "level__standard")
+        .get(pk=application.pk)
+    )
 
 
 def _inputs(user: User, level: StandardLevel, rule: AwardRule, application: Application | None) -> Inputs:

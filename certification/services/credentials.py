@@ -55,11 +55,22 @@ def issue(*, decision: Decision, by: User | None = None, now: datetime | None = 
     try:
         with transaction.atomic():
             credential = _create_ours(
-                credential_type=level.standard.credential_type, title=f"{level.standard.title} {level.name}",
-                standard_code=level.standard.code, level_code=level.code, level=level, decision=decision,
-                person=user.pseudonym, user=user, holder_name=user.name, organisation=organisation,
-                region_id=organisation.region_id, industry_id=organisation.industry_id, size=organisation.size,
-                issued_at=now, issued_on=today, known_from=today,
+                credential_type=level.standard.credential_type,
+                title=f"{level.standard.title} {level.name}",
+                standard_code=level.standard.code,
+                level_code=level.code,
+                level=level,
+                decision=decision,
+                person=user.pseudonym,
+                user=user,
+                holder_name=user.name,
+                organisation=organisation,
+                region_id=organisation.region_id,
+                industry_id=organisation.industry_id,
+                size=organisation.size,
+                issued_at=now,
+                issued_on=today,
+                known_from=today,
                 expires_on=last_valid_day(today, level.validity_months),
                 is_demo=organisation.is_demo or user.is_demo,
             )
@@ -86,13 +97,29 @@ def reissue(
         raise Refusal(_("只有本平台签发的有效证书可以补发。"))
     _end(credential, Credential.State.REISSUED, CredentialEvent.Kind.REISSUED, reason, note, by, now)
     copied = (
-        "credential_type", "title", "standard_code", "level_code", "level", "decision", "person", "user", "organisation",
-        "region", "industry", "size", "expires_on", "is_demo",
+        "credential_type",
+        "title",
+        "standard_code",
+        "level_code",
+        "level",
+        "decision",
+        "person",
+        "user",
+        "organisation",
+        "region",
+        "industry",
+        "size",
+        "expires_on",
+        "is_demo",
     )
     today = timezone.localdate(now)
     new = _create_ours(
-        **{name: getattr(credential, name) for name in copied}, holder_name=holder_name or credential.holder_name,
-        replaces=credential, issued_at=now, issued_on=today, known_from=today,
+        **{name: getattr(credential, name) for name in copied},
+        holder_name=holder_name or credential.holder_name,
+        replaces=credential,
+        issued_at=now,
+        issued_on=today,
+        known_from=today,
     )
     CredentialEvent.objects.create(credential=new, kind=CredentialEvent.Kind.ISSUED, by=by, at=now)
     _order_document(new)
@@ -130,8 +157,19 @@ def expire_due(*, today: date, limit: int = 1000) -> int:
 
 @transaction.atomic
 def register_external(
-    *, user: User, organisation: Organisation, title: str, standard_code: str, level_code: str, issuer: str, number: str,
-    issued_on: date, expires_on: date | None, evidence: UploadedFile, by: User, now: datetime | None = None,
+    *,
+    user: User,
+    organisation: Organisation,
+    title: str,
+    standard_code: str,
+    level_code: str,
+    issuer: str,
+    number: str,
+    issued_on: date,
+    expires_on: date | None,
+    evidence: UploadedFile,
+    by: User,
+    now: datetime | None = None,
 ) -> Credential:
     """Books an official certificate that another body issued, with its own number and a picture of it. We vouch for the
     entry, not for the certificate: it gets no check code and no badge, and no count mixes it with ours."""
@@ -143,12 +181,26 @@ def register_external(
     try:
         with transaction.atomic():
             credential = Credential.objects.create(
-                credential_type=CredentialType.EXTERNAL, number=_free_number(now.year), title=title,
-                standard_code=standard_code, level_code=level_code, person=user.pseudonym, user=user,
-                holder_name=user.name, organisation=organisation, region_id=organisation.region_id,
-                industry_id=organisation.industry_id, size=organisation.size, issued_at=now, issued_on=issued_on,
-                known_from=timezone.localdate(now), expires_on=expires_on, external_issuer=issuer,
-                external_number=number, external_evidence=evidence, is_demo=organisation.is_demo,
+                credential_type=CredentialType.EXTERNAL,
+                number=_free_number(now.year),
+                title=title,
+                standard_code=standard_code,
+                level_code=level_code,
+                person=user.pseudonym,
+                user=user,
+                holder_name=user.name,
+                organisation=organisation,
+                region_id=organisation.region_id,
+                industry_id=organisation.industry_id,
+                size=organisation.size,
+                issued_at=now,
+                issued_on=issued_on,
+                known_from=timezone.localdate(now),
+                expires_on=expires_on,
+                external_issuer=issuer,
+                external_number=number,
+                external_evidence=evidence,
+                is_demo=organisation.is_demo,
             )
     except IntegrityError:
         raise Refusal(_("%(issuer)s 的这个证书编号已经登记过。") % {"issuer": issuer}) from None
@@ -189,13 +241,22 @@ def render_document(*, credential: Credential) -> Credential:
     level = credential.level
     pdf = certificate_pdf(
         CertificateText(
-            number=credential.number, title=credential.title, kind=credential.get_credential_type_display(),
-            holder=credential.holder_name, standard_title=level.standard.title if level else credential.title,
+            number=credential.number,
+            title=credential.title,
+            kind=credential.get_credential_type_display(),
+            holder=credential.holder_name,
+            standard_title=level.standard.title if level else credential.title,
             standard=f"{level.standard.code} {level.standard.version}" if level else credential.standard_code,
-            occupation=level.standard.occupation.name if level else "", level=level.name if level else "",
-            issued_on=credential.issued_on, expires_on=credential.expires_on, proven=proven(credential),
-            issuer=ISSUER_NAME, notice=level.standard.issued_by if level else "", check_code=check_code_of(credential),
-            url=verification_url(credential), verify_page=f"{settings.PUBLIC_URL}{reverse('certification:verify')}",
+            occupation=level.standard.occupation.name if level else "",
+            level=level.name if level else "",
+            issued_on=credential.issued_on,
+            expires_on=credential.expires_on,
+            proven=proven(credential),
+            issuer=ISSUER_NAME,
+            notice=level.standard.issued_by if level else "",
+            check_code=check_code_of(credential),
+            url=verification_url(credential),
+            verify_page=f"{settings.PUBLIC_URL}{reverse('certification:verify')}",
             is_demo=credential.is_demo,
         )
     )
@@ -210,13 +271,17 @@ def render_document(*, credential: Credential) -> Credential:
 
 def status_list_token(*, status_list: StatusList, now: datetime | None = None) -> str:
     """The list as a signed credential, made from the books at this moment."""
-    ended = status_list.credentials.filter(
-        state__in=[Credential.State.REVOKED, Credential.State.REISSUED]
-    ).values_list("status_index", flat=True)
+    ended = status_list.credentials.filter(state__in=[Credential.State.REVOKED, Credential.State.REISSUED]).values_list(
+        "status_index", flat=True
+    )
     key = current_key(SigningKey.Purpose.CREDENTIAL)
     return badges.signed_status_list(
-        url=status_list_url(status_list), issuer_url=issuer_url(), ended=list(ended), size=StatusList.SIZE,
-        now=now or timezone.now(), private_pem=private_pem(key),
+        url=status_list_url(status_list),
+        issuer_url=issuer_url(),
+        ended=list(ended),
+        size=StatusList.SIZE,
+        now=now or timezone.now(),
+        private_pem=private_pem(key),
     )
 
 
@@ -238,8 +303,12 @@ def _create_ours(**values: object) -> Credential:
     number, code = _free_number(issued_on.year), new_check_code()
     status_list, place = _status_place()
     credential = Credential(
-        **values, number=number, check_code_hash=check_code_hash(number, code),
-        check_code_sealed=seal(code.encode(), use=USE), identity_salt=secrets.token_hex(16), status_list=status_list,
+        **values,
+        number=number,
+        check_code_hash=check_code_hash(number, code),
+        check_code_sealed=seal(code.encode(), use=USE),
+        identity_salt=secrets.token_hex(16),
+        status_list=status_list,
         status_index=place,
     )
     key = current_key(SigningKey.Purpose.CREDENTIAL)
@@ -250,18 +319,34 @@ def _create_ours(**values: object) -> Credential:
 
 def _badge_facts(credential: Credential) -> badges.BadgeFacts:
     level = credential.level
-    assert level is not None and credential.status_list is not None and credential.status_index is not None
+    assert level is not None
+    assert credential.status_list is not None
+    assert credential.status_index is not None
     standard = level.standard
-    page = f"{settings.PUBLIC_URL}{reverse('certification:standard', args=[standard.code, standard.version, level.code])}"
-    until = credential.expires_on and timezone.make_aware(datetime.combine(credential.expires_on, time.max.replace(microsecond=0)))
+    page = (
+        f"{settings.PUBLIC_URL}{reverse('certification:standard', args=[standard.code, standard.version, level.code])}"
+    )
+    until = credential.expires_on and timezone.make_aware(
+        datetime.combine(credential.expires_on, time.max.replace(microsecond=0))
+    )
     return badges.BadgeFacts(
-        badge_id=str(credential.badge_id), achievement_url=page, title=CREDENTIAL_TITLE.format(title=credential.title),
-        description=standard.issued_by, criteria="\n".join(line.narrative for line in proven(credential)),
+        badge_id=str(credential.badge_id),
+        achievement_url=page,
+        title=CREDENTIAL_TITLE.format(title=credential.title),
+        description=standard.issued_by,
+        criteria="\n".join(line.narrative for line in proven(credential)),
         framework=f"{standard.title} {standard.version}(职业编码 {standard.occupation.code2022})",
-        standard_code=f"{standard.code}/{standard.version}/{level.code}", standard_url=page, issuer_url=issuer_url(),
-        issuer_name=ISSUER_NAME, issuer_site=f"{settings.PUBLIC_URL}/", person=str(credential.person),
-        salt=credential.identity_salt, issued_at=credential.issued_at, valid_until=until or None,
-        status_list_url=status_list_url(credential.status_list), status_index=credential.status_index,
+        standard_code=f"{standard.code}/{standard.version}/{level.code}",
+        standard_url=page,
+        issuer_url=issuer_url(),
+        issuer_name=ISSUER_NAME,
+        issuer_site=f"{settings.PUBLIC_URL}/",
+        person=str(credential.person),
+        salt=credential.identity_salt,
+        issued_at=credential.issued_at,
+        valid_until=until or None,
+        status_list_url=status_list_url(credential.status_list),
+        status_index=credential.status_index,
         proofs=tuple(proven(credential)),
     )
 
@@ -299,8 +384,12 @@ def _end(
 
 def _order_document(credential: Credential) -> None:
     enqueue(
-        "certification.document", title=str(_("生成证书 PDF")), by=credential.user, args={"credential": credential.pk},
-        key=f"certification.document:{credential.pk}", link=reverse("certification:certificate", args=[credential.number]),
+        "certification.document",
+        title=str(_("生成证书 PDF")),
+        by=credential.user,
+        args={"credential": credential.pk},
+        key=f"certification.document:{credential.pk}",
+        link=reverse("certification:certificate", args=[credential.number]),
     )
 
 

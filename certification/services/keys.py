@@ -25,12 +25,16 @@ def current_key(purpose: str) -> SigningKey:
     private = Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": _base64url(public)}
-    kid = _base64url(hashlib.sha256(json.dumps(jwk, sort_keys=True, separators=(",", ":")).encode()).digest())  # RFC 7638
+    kid = _base64url(
+        hashlib.sha256(json.dumps(jwk, sort_keys=True, separators=(",", ":")).encode()).digest()
+    )  # RFC 7638
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         with transaction.atomic():
             return SigningKey.objects.create(
-                kid=kid, purpose=purpose, public_jwk={**jwk, "kid": kid, "use": "sig", "alg": "EdDSA"},
+                kid=kid,
+                purpose=purpose,
+                public_jwk={**jwk, "kid": kid, "use": "sig", "alg": "EdDSA"},
                 private_sealed=seal(pem, use=USE),
             )
     except IntegrityError:

@@ -73,8 +73,14 @@ def publish_release(*, region: Region, as_of: date, by: User, now: datetime | No
     try:
         with transaction.atomic():
             release = Release.objects.create(
-                region=region, as_of=as_of, title=content["title"], content=content, signature=_sign(content, key),
-                digest=hashlib.sha256(canonical(content)).hexdigest(), published_by=by, published_at=now,
+                region=region,
+                as_of=as_of,
+                title=content["title"],
+                content=content,
+                signature=_sign(content, key),
+                digest=hashlib.sha256(canonical(content)).hexdigest(),
+                published_by=by,
+                published_at=now,
             )
     except IntegrityError:
         return Release.objects.get(region=region, as_of=as_of)
@@ -95,9 +101,13 @@ def _tables(region: Region, as_of: date) -> list[dict[str, Any]]:
             continue
         tables.append(
             {
-                "credential_type": kind, "credential_type_name": str(CredentialType(kind).label), "standard": standard,
+                "credential_type": kind,
+                "credential_type_name": str(CredentialType(kind).label),
+                "standard": standard,
                 "level": level,
-                "cells": [{"region": node.name, "holders": None if node.hidden else node.value} for node in _shown(own)],
+                "cells": [
+                    {"region": node.name, "holders": None if node.hidden else node.value} for node in _shown(own)
+                ],
             }
         )
     return tables

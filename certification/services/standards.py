@@ -31,13 +31,29 @@ from lms.accounts.models import Organisation, User
 FOLDER = Path(__file__).resolve().parent.parent / "content" / "standards"
 KEYS = {
     "standard": {
-        "code", "version", "title", "occupation", "credential_type", "issued_by", "effective_from",
-        "superseded_by", "levels",
+        "code",
+        "version",
+        "title",
+        "occupation",
+        "credential_type",
+        "issued_by",
+        "effective_from",
+        "superseded_by",
+        "levels",
     },
     "occupation": {"code2022", "code_std", "name"},
     "level": {
-        "rank", "code", "name", "audience", "min_hours", "theory_pass", "practice_pass", "has_review",
-        "validity_months", "functions", "weights",
+        "rank",
+        "code",
+        "name",
+        "audience",
+        "min_hours",
+        "theory_pass",
+        "practice_pass",
+        "has_review",
+        "validity_months",
+        "functions",
+        "weights",
     },
     "function": {"code", "name", "contents"},
     "content": {"code", "name", "requirements"},
@@ -76,11 +92,17 @@ def load_standard(*, path: Path) -> Standard:
         defaults={"code_std": data["occupation"]["code_std"], "name": data["occupation"]["name"]},
     )
     values = {
-        "occupation": occupation, "title": data["title"], "credential_type": data["credential_type"],
-        "issued_by": data["issued_by"], "effective_from": date.fromisoformat(str(data["effective_from"])),
-        "superseded_by": data.get("superseded_by") or "", "digest": digest,
+        "occupation": occupation,
+        "title": data["title"],
+        "credential_type": data["credential_type"],
+        "issued_by": data["issued_by"],
+        "effective_from": date.fromisoformat(str(data["effective_from"])),
+        "superseded_by": data.get("superseded_by") or "",
+        "digest": digest,
     }
-    standard, _made = Standard.objects.update_or_create(code=data["code"], version=str(data["version"]), defaults=values)
+    standard, _made = Standard.objects.update_or_create(
+        code=data["code"], version=str(data["version"]), defaults=values
+    )
     for level in data["levels"]:
         _write_level(standard, level)
     return standard
@@ -89,15 +111,18 @@ def load_standard(*, path: Path) -> Standard:
 def _write_level(standard: Standard, data: Mapping[str, Any]) -> None:
     names = ("code", "name", "audience", "min_hours", "theory_pass", "practice_pass", "has_review", "validity_months")
     level, _made = StandardLevel.objects.update_or_create(
-        standard=standard, rank=data["rank"], defaults={name: data.get(name) for name in names} | {"audience": data.get("audience", "")}
+        standard=standard,
+        rank=data["rank"],
+        defaults={name: data.get(name) for name in names} | {"audience": data.get("audience", "")},
     )
     level.functions.all().delete()
-    weights = {
-        (component, row["function"]): row["pct"] for component, rows in data["weights"].items() for row in rows
-    }
+    weights = {(component, row["function"]): row["pct"] for component, rows in data["weights"].items() for row in rows}
     for order, function_data in enumerate(data["functions"], start=1):
         function = Function.objects.create(
-            level=level, code=function_data["code"], name=function_data["name"], basic=function_data["code"] == BASIC,
+            level=level,
+            code=function_data["code"],
+            name=function_data["name"],
+            basic=function_data["code"] == BASIC,
             order=order,
         )
         Weight.objects.bulk_create(
@@ -110,8 +135,12 @@ def _write_level(standard: Standard, data: Mapping[str, Any]) -> None:
             )
             Requirement.objects.bulk_create(
                 Requirement(
-                    content=content, code=row["code"], kind=row["kind"], text=row["text"],
-                    to_verify=row.get("to_verify", False), order=number,
+                    content=content,
+                    code=row["code"],
+                    kind=row["kind"],
+                    text=row["text"],
+                    to_verify=row.get("to_verify", False),
+                    order=number,
                 )
                 for number, row in enumerate(content_data["requirements"], start=1)
             )
@@ -119,9 +148,7 @@ def _write_level(standard: Standard, data: Mapping[str, Any]) -> None:
 
 def _is_used(standard: Standard) -> bool:
     levels = standard.levels.all()
-    return (
-        levels.filter(applications__isnull=False).exists() or Credential.objects.filter(level__in=levels).exists()
-    )
+    return levels.filter(applications__isnull=False).exists() or Credential.objects.filter(level__in=levels).exists()
 
 
 @transaction.atomic
@@ -136,8 +163,11 @@ def set_rule(
     if current is not None:
         AwardRule.objects.filter(pk=current.pk).update(active=False)
     rule = AwardRule.objects.create(
-        level=level, version=(level.rules.order_by("-version").values_list("version", flat=True).first() or 0) + 1,
-        data=dict(data), assessed_by=assessed_by, effective_from=timezone.now(),
+        level=level,
+        version=(level.rules.order_by("-version").values_list("version", flat=True).first() or 0) + 1,
+        data=dict(data),
+        assessed_by=assessed_by,
+        effective_from=timezone.now(),
     )
     audit.record("award_rule.set", rule, by=by, version=rule.version, rule=dict(data))
     return rule
@@ -149,7 +179,9 @@ def set_rule(
 def _check(file: str, data: Any) -> None:
     _keys(file, "standard", "standard", data)
     if data["credential_type"] not in CredentialType.values:
-        raise StandardError(f"{file}: credential_type {data['credential_type']!r}; allowed: {', '.join(CredentialType.values)}")
+        raise StandardError(
+            f"{file}: credential_type {data['credential_type']!r}; allowed: {', '.join(CredentialType.values)}"
+        )
     _keys(file, "occupation", "occupation", data["occupation"])
     _once(file, "levels", [level.get("rank") for level in data["levels"]])
     for level in data["levels"]:
@@ -164,9 +196,11 @@ def _check(file: str, data: Any) -> None:
                     _keys(file, f"{where} requirement {row.get('code', '?')}", "requirement", row)
                     if row["kind"] not in Requirement.Kind.values:
                         raise StandardError(f"{file}: {row['code']}: kind {row['kind']!r}; allowed: ability, knowledge")
-        _once(file, f"{where} requirements", [
-            row["code"] for f in level["functions"] for c in f["contents"] for row in c["requirements"]
-        ])
+        _once(
+            file,
+            f"{where} requirements",
+            [row["code"] for f in level["functions"] for c in f["contents"] for row in c["requirements"]],
+        )
         _check_weights(file, where, level)
 
 

@@ -37,8 +37,15 @@ def build_rollup(*, day: date) -> int:
     DailyRollup.objects.bulk_create(
         (
             DailyRollup(
-                day=day, credential_type=kind, standard_code=standard, level_code=level, region_code=region,
-                industry_code=industry or "", size=size, is_demo=demo, **counts,
+                day=day,
+                credential_type=kind,
+                standard_code=standard,
+                level_code=level,
+                region_code=region,
+                industry_code=industry or "",
+                size=size,
+                is_demo=demo,
+                **counts,
             )
             for (kind, standard, level, region, industry, size, demo), counts in cells.items()
         ),
@@ -57,8 +64,11 @@ def roll_up_due(*, now: datetime | None = None) -> int:
     while day <= yesterday:
         with transaction.atomic():
             enqueue(
-                "certification.rollup", title=str(_("统计 %(day)s 的证书") % {"day": day.isoformat()}), by=None,
-                args={"day": day.isoformat()}, key=f"certification.rollup:{day.isoformat()}",
+                "certification.rollup",
+                title=str(_("统计 %(day)s 的证书") % {"day": day.isoformat()}),
+                by=None,
+                args={"day": day.isoformat()},
+                key=f"certification.rollup:{day.isoformat()}",
             )
         asked += 1
         day += timedelta(days=1)

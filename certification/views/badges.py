@@ -21,8 +21,14 @@ def issuer(request: HttpRequest) -> JsonResponse:
     """The issuer's profile; badges name this address as their issuer."""
     return JsonResponse(
         {
-            "@context": ["https://www.w3.org/ns/credentials/v2", "https://purl.imsglobal.org/spec/ob/v3p0/context-3.0.3.json"],
-            "id": issuer_url(), "type": ["Profile"], "name": ISSUER_NAME, "url": f"{settings.PUBLIC_URL}/",
+            "@context": [
+                "https://www.w3.org/ns/credentials/v2",
+                "https://purl.imsglobal.org/spec/ob/v3p0/context-3.0.3.json",
+            ],
+            "id": issuer_url(),
+            "type": ["Profile"],
+            "name": ISSUER_NAME,
+            "url": f"{settings.PUBLIC_URL}/",
             "jwks_uri": f"{settings.PUBLIC_URL}{reverse('certification:keys')}",
         },
         json_dumps_params={"ensure_ascii": False},

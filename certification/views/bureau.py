@@ -81,8 +81,12 @@ def scope_of(request: HttpRequest, region: Region) -> Scope:
     kind = request.GET.get("kind", "")
     asked = {name: request.GET.get(name, "")[:40] for name in ("standard", "level", "industry", "size")}
     return Scope(
-        prefix=region.prefix, kind=kind if kind in CredentialType.values else CredentialType.COMPETENCY.value, as_of=as_of,
-        since=date(as_of.year, 1, 1), measure="issued" if request.GET.get("measure") == "issued" else "holders", **asked,
+        prefix=region.prefix,
+        kind=kind if kind in CredentialType.values else CredentialType.COMPETENCY.value,
+        as_of=as_of,
+        since=date(as_of.year, 1, 1),
+        measure="issued" if request.GET.get("measure") == "issued" else "holders",
+        **asked,
     )
 
 
@@ -96,8 +100,13 @@ def parse_date_safely(text: str) -> date | None:
 def query(scope: Scope, region: str, **changes: str) -> str:
     """The address part that asks for the same figure again."""
     values = {
-        "region": region, "kind": scope.kind, "as_of": scope.as_of.isoformat(), "standard": scope.standard,
-        "level": scope.level, "industry": scope.industry, "size": scope.size,
+        "region": region,
+        "kind": scope.kind,
+        "as_of": scope.as_of.isoformat(),
+        "standard": scope.standard,
+        "level": scope.level,
+        "industry": scope.industry,
+        "size": scope.size,
         **({"measure": "issued"} if scope.measure == "issued" else {}),
     }
     values.update(changes)
@@ -119,8 +128,12 @@ def bureau(request: HttpRequest) -> HttpResponse:
         for n in range(TREND_MONTHS)
     ]
     figures = [
-        {"kind": kind, "label": kind.label, "cell": counting.cell(replace(scope, kind=kind.value, standard="", level="")),
-         "query": query(replace(scope, kind=kind.value, standard="", level=""), region.code)}
+        {
+            "kind": kind,
+            "label": kind.label,
+            "cell": counting.cell(replace(scope, kind=kind.value, standard="", level="")),
+            "query": query(replace(scope, kind=kind.value, standard="", level=""), region.code),
+        }
         for kind in (CredentialType.COMPETENCY, CredentialType.TRAINING, CredentialType.EXTERNAL)
     ]
     return render(
@@ -135,7 +148,10 @@ def bureau(request: HttpRequest) -> HttpResponse:
             "columns": columns,
             "lines": lines(scope, region, columns),
             "total": counting.cell(scope),
-            "totals": [(column, counting.cell(replace(scope, standard=column.standard, level=column.level))) for column in columns],
+            "totals": [
+                (column, counting.cell(replace(scope, standard=column.standard, level=column.level)))
+                for column in columns
+            ],
             "series": series,
             "figures": figures,
             "standards": sorted({(c.standard, c.title) for c in columns_of(replace(scope, standard="", level=""))}),
@@ -163,13 +179,17 @@ def columns_of(scope: Scope) -> list[Column]:
     found: dict[tuple[str, str], Column] = {}
     levels = StandardLevel.objects.filter(standard__credential_type=scope.kind, standard__superseded_by="")
     for level in levels.select_related("standard").order_by("standard__code", "rank"):
-        found[level.standard.code, level.code] = Column(level.standard.code, level.code, level.name, level.standard.title)
+        found[level.standard.code, level.code] = Column(
+            level.standard.code, level.code, level.name, level.standard.title
+        )
     rows = scope.certificates().values_list("standard_code", "level_code", "title").distinct()
     for standard, level, title in rows:
         found.setdefault((standard, level), Column(standard, level, level or title, title))
     return [
-        column for column in found.values()
-        if (not scope.standard or column.standard == scope.standard) and (not scope.level or column.level == scope.level)
+        column
+        for column in found.values()
+        if (not scope.standard or column.standard == scope.standard)
+        and (not scope.level or column.level == scope.level)
     ]
 
 
@@ -190,9 +210,12 @@ def lines(scope: Scope, region: Region, columns: list[Column]) -> list[Line]:
         own = unit.code == region.code and bool(children)
         found.append(
             Line(
-                region=unit.code, name=_("%s本级") % unit.name if own else unit.name, prefix=place,
+                region=unit.code,
+                name=_("%s本级") % unit.name if own else unit.name,
+                prefix=place,
                 cells=[(column, cells.get((place, column.standard, column.level), Cell())) for column in columns],
-                people=cell, bar=math.ceil(100 * cell.holders / most) if most else 0,
+                people=cell,
+                bar=math.ceil(100 * cell.holders / most) if most else 0,
                 deeper=unit.code != region.code,
             )
         )
@@ -208,15 +231,24 @@ def counted(request: HttpRequest) -> HttpResponse:
     region = region_of(request)
     scope = scope_of(request, region)
     figure = counting.cell(scope)
-    recount = tally(counting.facts(scope.certificates()), as_of=scope.as_of, since=scope.since).get((scope.kind,), Cell())
+    recount = tally(counting.facts(scope.certificates()), as_of=scope.as_of, since=scope.since).get(
+        (scope.kind,), Cell()
+    )
     return render(
         request,
         "certification/counted.html",
         {
-            "region": region, "scope": scope, "figure": figure, "recount": recount, "agrees": figure == recount,
-            "kind_label": CredentialType(scope.kind).label, "query": query(scope, region.code), "form": PurposeForm(),
+            "region": region,
+            "scope": scope,
+            "figure": figure,
+            "recount": recount,
+            "agrees": figure == recount,
+            "kind_label": CredentialType(scope.kind).label,
+            "query": query(scope, region.code),
+            "form": PurposeForm(),
             "industry": Industry.objects.filter(code=scope.industry).first() if scope.industry else None,
-            "size": dict(Organisation.Size.choices).get(scope.size, ""), "counted_at": timezone.localtime(),
+            "size": dict(Organisation.Size.choices).get(scope.size, ""),
+            "counted_at": timezone.localtime(),
             "behind": scope.rows().count(),
         },
     )
@@ -260,7 +292,10 @@ def records(request: HttpRequest, pk: int) -> HttpResponse:
         request,
         "certification/records.html",
         {
-            "access": access, "page": page, "kind_label": CredentialType(scope.kind).label, "scope": scope,
+            "access": access,
+            "page": page,
+            "kind_label": CredentialType(scope.kind).label,
+            "scope": scope,
             "rows": [(row, row.status_on(scope.as_of).value) for row in page.object_list],
         },
     )
@@ -273,7 +308,8 @@ def record(request: HttpRequest, pk: int, number: str) -> HttpResponse:
     """One certificate down to the drill's evidence, the holder's name masked; the look is logged."""
     access, scope = _access(request, pk)
     row = get_object_or_404(
-        scope.rows().select_related("region", "organisation", "industry", "decision__rule", "level__standard"), number=number
+        scope.rows().select_related("region", "organisation", "industry", "decision__rule", "level__standard"),
+        number=number,
     )
     audit.record("bureau.record_seen", row, by=request.user, access=access.pk, purpose=access.purpose)
     body: dict[str, Any] = row.decision.body if row.decision else {}
@@ -281,9 +317,13 @@ def record(request: HttpRequest, pk: int, number: str) -> HttpResponse:
         request,
         "certification/record.html",
         {
-            "access": access, "credential": row, "decision": row.decision, "events": row.events.order_by("at"),
+            "access": access,
+            "credential": row,
+            "decision": row.decision,
+            "events": row.events.order_by("at"),
             "status": row.status_on(timezone.localdate()).value,
-            "rows": checklist.rows(body["outcome"]) if body else [], "evidence": evidence_of(body),
+            "rows": checklist.rows(body["outcome"]) if body else [],
+            "evidence": evidence_of(body),
         },
     )
 
@@ -300,15 +340,27 @@ def export(request: HttpRequest) -> HttpResponse:
     for kind in CredentialType:
         part = replace(scope, kind=kind.value, **({} if kind.value == scope.kind else {"standard": "", "level": ""}))
         columns = columns_of(part)
-        sheets.append((str(kind.label), [(c.title, c.name) for c in columns], [
-            (line.region, line.name, [cell.holders for _column, cell in line.cells], line.people.holders, line.people.issued)
-            for line in lines(part, region, columns)
-        ], counting.cell(part), [counting.cell(replace(part, standard=c.standard, level=c.level)).holders for c in columns]))
+        sheets.append(
+            (
+                str(kind.label),
+                [(c.title, c.name) for c in columns],
+                [
+                    (
+                        line.region,
+                        line.name,
+                        [cell.holders for _column, cell in line.cells],
+                        line.people.holders,
+                        line.people.issued,
+                    )
+                    for line in lines(part, region, columns)
+                ],
+                counting.cell(part),
+                [counting.cell(replace(part, standard=c.standard, level=c.level)).holders for c in columns],
+            )
+        )
     content = workbook(region=region, as_of=scope.as_of, since=scope.since, by=request.user, sheets=sheets)
     audit.record("bureau.exported", region, by=request.user, scope=scope.as_data())
     name = f"{region.name}持证人才统计表_{scope.as_of:%Y%m%d}.xlsx"
     response = HttpResponse(content, content_type=XLSX)
     response["Content-Disposition"] = f"attachment; filename*=UTF-8''{urlencode({'': name})[1:].replace('+', '%20')}"
     return response
-
-

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.urls import reverse
+from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from certification.evidence import course_of
@@ -71,9 +71,15 @@ def _words(code: str, wanted: str, got: str) -> tuple[str, str, str]:
 
 def _ways(rule: AwardRule) -> dict[str, tuple[str, str]]:
     course = course_of(rule.rule)
-    learn = (course.url, _("去学习")) if course is not None and course.url else (reverse("courses:catalogue"), _("找课程"))
+    learn = (
+        (course.url, _("去学习")) if course is not None and course.url else (reverse("courses:catalogue"), _("找课程"))
+    )
     drill = (reverse("drills:home"), _("去演练"))
     return {
-        "hours": learn, "course": learn, "exam": (reverse("courses:exams"), _("去考试")), "drill": drill, "seat": drill,
+        "hours": learn,
+        "course": learn,
+        "exam": (reverse("courses:exams"), _("去考试")),
+        "drill": drill,
+        "seat": drill,
         "own_action": drill,
     }

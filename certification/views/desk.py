@@ -36,8 +36,10 @@ def desk(request: HttpRequest) -> HttpResponse:
     cases = Application.objects.for_assessor(request.user).select_related("user", "level__standard", "organisation")
     waiting = cases.filter(state=Application.State.REVIEWING).order_by("reviewing_since")
     appeals = (
-        Appeal.objects.for_assessor(request.user).filter(state=Appeal.State.OPEN)
-        .select_related("raised_by", "decision__application__level__standard").order_by("raised_at")
+        Appeal.objects.for_assessor(request.user)
+        .filter(state=Appeal.State.OPEN)
+        .select_related("raised_by", "decision__application__level__standard")
+        .order_by("raised_at")
     )
     return render(
         request,
@@ -127,7 +129,9 @@ def mark(request: HttpRequest, pk: int) -> HttpResponse:
         return _item(request, application, form, status=422)
     try:
         services.mark(
-            application=application, by=request.user, comment=form.cleaned_data["comment"],
+            application=application,
+            by=request.user,
+            comment=form.cleaned_data["comment"],
             rubric={name: form.cleaned_data[name] for name in services.RUBRIC},
         )
     except services.Refusal as refusal:
@@ -155,16 +159,24 @@ def confirm(request: HttpRequest, pk: int) -> HttpResponse:
 def appeal(request: HttpRequest, pk: int) -> HttpResponse:
     _assessors_only(request)
     row = get_object_or_404(
-        Appeal.objects.for_assessor(request.user).select_related("decision__application__level__standard", "raised_by"), pk=pk
+        Appeal.objects.for_assessor(request.user).select_related("decision__application__level__standard", "raised_by"),
+        pk=pk,
     )
     body = row.decision.body
-    unmet = [(c["code"], checklist.title_of(c["code"])) for c in body["outcome"]["criteria"] if not c["met"] and c["code"] != "confirm"]
+    unmet = [
+        (c["code"], checklist.title_of(c["code"]))
+        for c in body["outcome"]["criteria"]
+        if not c["met"] and c["code"] != "confirm"
+    ]
     form = AnswerForm(request.POST or None, unmet=unmet)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         try:
             services.decide_appeal(
-                appeal=row, by=request.user, upheld=data["verdict"] == "upheld", answer=data["answer"],
+                appeal=row,
+                by=request.user,
+                upheld=data["verdict"] == "upheld",
+                answer=data["answer"],
                 recognise=data["recognise"],
             )
         except services.Refusal as refusal:
@@ -186,7 +198,9 @@ def certificate(request: HttpRequest, number: str) -> HttpResponse:
     """Revoke or reissue. Whoever may not end it does not learn whether it exists."""
     _assessors_only(request)
     row = (
-        Credential.objects.select_related("decision__application__level", "level", "organisation").filter(number=number).first()
+        Credential.objects.select_related("decision__application__level", "level", "organisation")
+        .filter(number=number)
+        .first()
     )
     if row is None or not rules.may_end(request.user, row):
         raise Http404
@@ -208,7 +222,9 @@ def certificate(request: HttpRequest, number: str) -> HttpResponse:
         request,
         "certification/desk_certificate.html",
         {
-            "credential": row, "form": form, "status": row.status_on(timezone.localdate()).value,
+            "credential": row,
+            "form": form,
+            "status": row.status_on(timezone.localdate()).value,
             "events": row.events.select_related("by").order_by("at"),
         },
         status=422 if form.errors else 200,
@@ -224,10 +240,17 @@ def register(request: HttpRequest) -> HttpResponse:
         data = form.cleaned_data
         try:
             credential = services.register_external(
-                user=data["username"], organisation=data["organisation"], title=data["title"],
-                standard_code=data["occupation"].code2022, level_code=data["level_code"], issuer=data["issuer"],
-                number=data["number"], issued_on=data["issued_on"], expires_on=data["expires_on"],
-                evidence=data["evidence"], by=request.user,
+                user=data["username"],
+                organisation=data["organisation"],
+                title=data["title"],
+                standard_code=data["occupation"].code2022,
+                level_code=data["level_code"],
+                issuer=data["issuer"],
+                number=data["number"],
+                issued_on=data["issued_on"],
+                expires_on=data["expires_on"],
+                evidence=data["evidence"],
+                by=request.user,
             )
         except services.Refusal as refusal:
             form.add_error(None, f"{refusal.what} {refusal.remedy}")

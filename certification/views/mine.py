@@ -36,10 +36,16 @@ def offers(user: User) -> list[dict[str, object]]:
         if standing is None or standing.held is not None:
             continue
         rows = checklist.rows(as_data(standing.outcome), standing.rule)
-        found.append({
-            "level": level, "rows": rows, "done": sum(row.met for row in rows), "ready": standing.outcome.met,
-            "application": standing.application, "awaiting": standing.outcome.awaiting,
-        })
+        found.append(
+            {
+                "level": level,
+                "rows": rows,
+                "done": sum(row.met for row in rows),
+                "ready": standing.outcome.met,
+                "application": standing.application,
+                "awaiting": standing.outcome.awaiting,
+            }
+        )
     return found
 
 
@@ -85,7 +91,10 @@ def application(request: HttpRequest, pk: int) -> HttpResponse:
         {
             "application": row,
             "decisions": [
-                {"decision": decision, "rows": checklist.rows(decision.body["outcome"], decision.rule if n == 0 else None)}
+                {
+                    "decision": decision,
+                    "rows": checklist.rows(decision.body["outcome"], decision.rule if n == 0 else None),
+                }
                 for n, decision in enumerate(decisions)
             ],
             "credential": Credential.objects.filter(decision__application=row).order_by("-pk").first(),
@@ -174,7 +183,9 @@ def document(request: HttpRequest, number: str) -> HttpResponse:
     if not credential.document:
         raise Http404
     return FileResponse(
-        credential.document.open("rb"), as_attachment=True, filename=f"{credential.title} {credential.number}.pdf",
+        credential.document.open("rb"),
+        as_attachment=True,
+        filename=f"{credential.title} {credential.number}.pdf",
         content_type="application/pdf",
     )
 
@@ -188,7 +199,8 @@ def badge_jwt(request: HttpRequest, number: str) -> HttpResponse:
     if not credential.badge:
         raise Http404
     return HttpResponse(
-        credential.badge, content_type="application/vc+jwt",
+        credential.badge,
+        content_type="application/vc+jwt",
         headers={"Content-Disposition": f'attachment; filename="{credential.number}.jwt"'},
     )
 
@@ -209,6 +221,7 @@ def badge_json(request: HttpRequest, number: str) -> HttpResponse:
         "content": {name: value for name, value in content.items() if name not in ("iss", "sub", "jti", "nbf", "exp")},
     }
     return HttpResponse(
-        json.dumps(body, ensure_ascii=False, indent=2), content_type="application/json",
+        json.dumps(body, ensure_ascii=False, indent=2),
+        content_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="{credential.number}.json"'},
     )

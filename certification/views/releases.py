@@ -40,7 +40,9 @@ def releases(request: HttpRequest) -> HttpResponse:
             return redirect("certification:release", row.pk)
     rows = Release.objects.visible_to(request.user).select_related("region", "published_by")
     return render(
-        request, "certification/releases.html", {"rows": rows[:60], "form": form, "region": region},
+        request,
+        "certification/releases.html",
+        {"rows": rows[:60], "form": form, "region": region},
         status=422 if form.errors else 200,
     )
 
@@ -58,7 +60,8 @@ def download(request: HttpRequest, pk: int) -> HttpResponse:
     row = get_object_or_404(Release.objects.visible_to(request.user), pk=pk)
     body = {"content": row.content, "signature": row.signature}
     return HttpResponse(
-        json.dumps(body, ensure_ascii=False, indent=1), content_type="application/json",
+        json.dumps(body, ensure_ascii=False, indent=1),
+        content_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="release-{row.region_id}-{row.as_of}.json"'},
     )
 
@@ -90,7 +93,8 @@ def shown(content: dict[str, object]) -> dict[str, object]:
                 "rows": [
                     {
                         "code": cell["region"],
-                        "name": names.get(cell["region"].rstrip("*"), cell["region"]) + (_("（本级）") if "*" in cell["region"] else ""),
+                        "name": names.get(cell["region"].rstrip("*"), cell["region"])
+                        + (_("（本级）") if "*" in cell["region"] else ""),
                         "holders": cell["holders"],
                     }
                     for cell in table["cells"]

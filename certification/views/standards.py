@@ -13,11 +13,14 @@ from certification.models import StandardLevel, Weight
 def standard(request: HttpRequest, code: str, version: str, level: str) -> HttpResponse:
     row = get_object_or_404(
         StandardLevel.objects.select_related("standard__occupation"),
-        standard__code=code, standard__version=version, code=level,
+        standard__code=code,
+        standard__version=version,
+        code=level,
     )
     functions = row.functions.prefetch_related("contents__requirements", "weights")
     weights = [
-        {"function": function, **{weight.component: weight.pct for weight in function.weights.all()}} for function in functions
+        {"function": function, **{weight.component: weight.pct for weight in function.weights.all()}}
+        for function in functions
     ]
     return render(
         request,

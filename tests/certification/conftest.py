@@ -62,7 +62,7 @@ def real_file(tmp_path: Any) -> Iterator[Callable[..., list[Exception]]]:
             values["NAME"] = name
         return faults
 
-    yield run
+    return run
 
 
 @pytest.fixture
@@ -115,4 +115,4 @@ def refused(learner: User, award_rule: AwardRule, evidence: Callable[..., None])
     """A decision that went against the person: an hour is missing."""
     evidence(hours=full_inputs().hours - 1)
     application = services.apply_for(user=learner, level=award_rule.level)
-    yield application.decisions.get()
+    return application.decisions.get()

@@ -34,10 +34,18 @@ def test_enough_evidence_awards_at_once_and_records_every_input(application: App
     assert decision.body["inputs"] == as_data(full_inputs())
     assert decision.body["rule"]["data"] == RULE
     assert [c["code"] for c in decision.body["outcome"]["criteria"]] == [
-        "hours", "course", "exam", "drill", "seat", "own_action",
+        "hours",
+        "course",
+        "exam",
+        "drill",
+        "seat",
+        "own_action",
     ]
     assert (credential.user, credential.decision, credential.credential_type, credential.state) == (
-        learner, decision, "platform_competency", "active",
+        learner,
+        decision,
+        "platform_competency",
+        "active",
     )
     assert credential.region == application.organisation.region
     assert Job.objects.get().key == f"certification.document:{credential.pk}"
@@ -100,11 +108,13 @@ def test_many_workers_at_once_issue_one_certificate(
     assert faults == []
     found: list[Any] = []
     real_file(
-        lambda: found.extend([
-            Credential.objects.filter(person=learner.pseudonym).count(),
-            list(application.decisions.values_list("number", "met")),
-            services.chain_fault(),
-        ])
+        lambda: found.extend(
+            [
+                Credential.objects.filter(person=learner.pseudonym).count(),
+                list(application.decisions.values_list("number", "met")),
+                services.chain_fault(),
+            ]
+        )
     )
     assert found == [1, [(1, False), (2, True)], None]
 

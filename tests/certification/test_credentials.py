@@ -113,7 +113,9 @@ def test_a_second_implementation_verifies_the_badge_against_the_published_key(cr
 
     head, payload, signature = credential.badge.split(".")
     raw = base64.urlsafe_b64decode(SigningKey.objects.get().public_jwk["x"] + "=")
-    Ed25519PublicKey.from_public_bytes(raw).verify(base64.urlsafe_b64decode(signature + "=="), f"{head}.{payload}".encode())
+    Ed25519PublicKey.from_public_bytes(raw).verify(
+        base64.urlsafe_b64decode(signature + "=="), f"{head}.{payload}".encode()
+    )
     assert body["type"] == ["VerifiableCredential", "OpenBadgeCredential"]
     assert body["issuer"]["id"].endswith(reverse("certification:issuer"))
     assert body["validUntil"][:10] == (credential.expires_on.isoformat())
@@ -129,7 +131,10 @@ def test_a_badge_names_nobody_and_tells_nothing_of_the_drill_but_that_it_was_pas
 
     for secret in (credential.holder_name, str(credential.person), credential.user.username, "灌装线演练", '"41"'):
         assert secret not in text
-    assert identity["identityHash"] == "sha256$" + hashlib.sha256((str(credential.person) + identity["salt"]).encode()).hexdigest()
+    assert (
+        identity["identityHash"]
+        == "sha256$" + hashlib.sha256((str(credential.person) + identity["salt"]).encode()).hexdigest()
+    )
 
 
 @pytest.mark.parametrize("part", [1, 2])
@@ -173,7 +178,9 @@ def test_every_word_of_a_badge_is_defined_by_the_contexts_it_names(credential: C
         if not isinstance(value, dict):
             return set()
         types = value.get("type", [])
-        return {*value, *(types if isinstance(types, list) else [types])}.union(*(words(item) for item in value.values()))
+        return {*value, *(types if isinstance(types, list) else [types])}.union(
+            *(words(item) for item in value.values())
+        )
 
     registered_claims = {"iss", "sub", "jti", "nbf", "exp", "@context"}
     assert words(body) - registered_claims - terms == set()
@@ -190,12 +197,20 @@ def bit(credential: Credential) -> int:
     subject = opened(answer.content.decode())["credentialSubject"]
     data = gzip.decompress(base64.urlsafe_b64decode(subject["encodedList"][1:] + "=="))
     index = int(entry["statusListIndex"])
-    assert (subject["type"], entry["statusPurpose"], subject["encodedList"][0]) == ("BitstringStatusList", "revocation", "u")
+    assert (subject["type"], entry["statusPurpose"], subject["encodedList"][0]) == (
+        "BitstringStatusList",
+        "revocation",
+        "u",
+    )
     return data[index // 8] >> (7 - index % 8) & 1
 
 
-def test_the_bit_flips_on_revocation_and_the_certificate_stays_to_be_seen(credential: Credential, assessor: User) -> None:
-    assert status_list_url(credential.status_list) == opened(credential.badge)["credentialStatus"]["statusListCredential"]
+def test_the_bit_flips_on_revocation_and_the_certificate_stays_to_be_seen(
+    credential: Credential, assessor: User
+) -> None:
+    assert (
+        status_list_url(credential.status_list) == opened(credential.badge)["credentialStatus"]["statusListCredential"]
+    )
     assert bit(credential) == 0
     code = services.check_code_of(credential)
 
@@ -213,7 +228,12 @@ def test_the_bit_flips_on_revocation_and_the_certificate_stays_to_be_seen(creden
 def test_only_a_neutral_assessor_ends_a_certificate(
     credential: Credential, learner: User, member: Callable[..., User]
 ) -> None:
-    for wrong in (learner, member("assessor"), member("admin", organisation=credential.organisation), member("officer")):
+    for wrong in (
+        learner,
+        member("assessor"),
+        member("admin", organisation=credential.organisation),
+        member("officer"),
+    ):
         with pytest.raises(services.Refusal):
             services.revoke(credential=credential, by=wrong, reason="error")
         with pytest.raises(services.Refusal):
@@ -259,10 +279,18 @@ def test_terms_end_by_themselves_and_free_the_place_for_a_new_application(
 def external(learner: User, assessor: User) -> Callable[..., Credential]:
     def register(**changes: Any) -> Credential:
         values: dict[str, Any] = {
-            "user": learner, "organisation": learner.memberships.get().organisation, "title": "职业技能等级证书",
-            "standard_code": "4-04-04-02", "level_code": "四级/中级工", "issuer": "某评价机构", "number": "S000033",
-            "issued_on": date(2026, 3, 1), "expires_on": None, "by": assessor,
-            "evidence": SimpleUploadedFile("a.pdf", b"%PDF-1.7"), "now": datetime(2026, 11, 23, tzinfo=UTC),
+            "user": learner,
+            "organisation": learner.memberships.get().organisation,
+            "title": "职业技能等级证书",
+            "standard_code": "4-04-04-02",
+            "level_code": "四级/中级工",
+            "issuer": "某评价机构",
+            "number": "S000033",
+            "issued_on": date(2026, 3, 1),
+            "expires_on": None,
+            "by": assessor,
+            "evidence": SimpleUploadedFile("a.pdf", b"%PDF-1.7"),
+            "now": datetime(2026, 11, 23, tzinfo=UTC),
         }
         return services.register_external(**{**values, **changes})
 
@@ -275,7 +303,10 @@ def test_an_official_one_is_registered_once_and_is_neither_verified_nor_badged_b
     row = external()
 
     assert (row.credential_type, row.known_from, row.badge, row.check_code_hash) == (
-        "official_external", date(2026, 11, 23), "", "",
+        "official_external",
+        date(2026, 11, 23),
+        "",
+        "",
     )
     assert services.verify(number=row.number, code="0" * 13) is None
     with pytest.raises(services.Refusal, match="已经登记过"):

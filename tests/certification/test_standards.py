@@ -29,7 +29,10 @@ def test_our_own_standard_loads_and_loads_again_to_nothing() -> None:
     assert list(Requirement.objects.values_list("pk", "code")) == before
     for level in standard.levels.all():
         for component in Weight.Component.values:
-            assert sum(Weight.objects.filter(function__level=level, component=component).values_list("pct", flat=True)) == 100
+            assert (
+                sum(Weight.objects.filter(function__level=level, component=component).values_list("pct", flat=True))
+                == 100
+            )
 
 
 def test_names_that_only_filed_bodies_may_use_do_not_appear() -> None:

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from datetime import date, timedelta
 
-
 import pytest
 from django.utils import timezone
 
@@ -56,11 +55,24 @@ def many(db: None) -> list[Credential]:
         ended = dice.choice([None, None, known + timedelta(days=dice.randrange(200))])
         rows.append(
             Credential(
-                credential_type=dice.choice(KINDS), number=f"N{number}", title="t", standard_code=dice.choice(["ics-ops", "data"]),
-                level_code=dice.choice(["L1", "L2"]), user=user, person=user.pseudonym, holder_name=user.name,
-                region_id=dice.choice(COUNTIES), size=dice.choice(["small", "medium"]), issued_at=timezone.now(),
-                issued_on=known, known_from=known, expires_on=dice.choice([None, known + timedelta(days=dice.randrange(300))]),
-                ended_on=ended, state="revoked" if ended else "active", external_issuer="x", external_number=str(number),
+                credential_type=dice.choice(KINDS),
+                number=f"N{number}",
+                title="t",
+                standard_code=dice.choice(["ics-ops", "data"]),
+                level_code=dice.choice(["L1", "L2"]),
+                user=user,
+                person=user.pseudonym,
+                holder_name=user.name,
+                region_id=dice.choice(COUNTIES),
+                size=dice.choice(["small", "medium"]),
+                issued_at=timezone.now(),
+                issued_on=known,
+                known_from=known,
+                expires_on=dice.choice([None, known + timedelta(days=dice.randrange(300))]),
+                ended_on=ended,
+                state="revoked" if ended else "active",
+                external_issuer="x",
+                external_number=str(number),
             )
         )
     return Credential.objects.bulk_create(rows)
@@ -95,15 +107,23 @@ def test_months_add_up_to_what_was_entered(many: list[Credential]) -> None:
     assert sum(counting.by_month(scope).values()) == counting.cell(scope).issued == scope.rows().count()
 
 
-def test_the_books_of_a_day_are_the_same_when_built_again_and_add_up_to_the_certificates(many: list[Credential]) -> None:
+def test_the_books_of_a_day_are_the_same_when_built_again_and_add_up_to_the_certificates(
+    many: list[Credential],
+) -> None:
     day = date(2026, 9, 30)
     services.build_rollup(day=day)
-    first = list(DailyRollup.objects.order_by("pk").values_list("credential_type", "region_code", "standard_code", "level_code", "valid"))
+    first = list(
+        DailyRollup.objects.order_by("pk").values_list(
+            "credential_type", "region_code", "standard_code", "level_code", "valid"
+        )
+    )
 
     CredentialFactory(issued_on=date(2026, 9, 1), known_from=date(2026, 11, 1))  # entered later: the past stays
     services.build_rollup(day=day)
 
-    again = DailyRollup.objects.order_by("pk").values_list("credential_type", "region_code", "standard_code", "level_code", "valid")
+    again = DailyRollup.objects.order_by("pk").values_list(
+        "credential_type", "region_code", "standard_code", "level_code", "valid"
+    )
     assert sorted(again) == sorted(first)
     assert sum(row[-1] for row in first) == Credential.objects.counting_on(day).filter(known_from__lte=day).count()
 
@@ -113,7 +133,6 @@ def test_days_without_books_are_asked_for_once(many: list[Credential]) -> None:
 
     assert services.roll_up_due() == 3
     assert services.roll_up_due() == 3  # the same three jobs: asked for by name
-
 
     assert Job.objects.filter(task="certification.rollup").count() == 3
 
@@ -153,23 +172,34 @@ def hold(county: str, people: int) -> None:
         CredentialFactory(region_id=county, issued_on=day, known_from=day, expires_on=None)
 
 
-def test_a_release_hides_small_cells_the_same_way_for_the_county_and_its_province(officer: Callable[[str], User]) -> None:
+def test_a_release_hides_small_cells_the_same_way_for_the_county_and_its_province(
+    officer: Callable[[str], User],
+) -> None:
     tree(*COUNTIES)
     hold("330681", 2)
     hold("330602", 9)
     hold("330106", 7)
 
-    province = services.publish_release(region=Region.objects.get(code="330000"), as_of=month_end(), by=officer("330000"))
+    province = services.publish_release(
+        region=Region.objects.get(code="330000"), as_of=month_end(), by=officer("330000")
+    )
     county = services.publish_release(region=Region.objects.get(code="330602"), as_of=month_end(), by=officer("330602"))
 
     (table,) = province.content["tables"]
     assert {cell["region"]: cell["holders"] for cell in table["cells"]} == {
-        "330000": 18, "330100": 7, "330106": 7, "330600": 11, "330602": None, "330681": None,
+        "330000": 18,
+        "330100": 7,
+        "330106": 7,
+        "330600": 11,
+        "330602": None,
+        "330681": None,
     }
     assert county.content["tables"][0]["cells"] == [{"region": "330602", "holders": None}]
 
 
-def test_a_release_is_published_once_and_checks_out_until_a_single_digit_changes(officer: Callable[[str], User]) -> None:
+def test_a_release_is_published_once_and_checks_out_until_a_single_digit_changes(
+    officer: Callable[[str], User],
+) -> None:
     tree("330681")
     hold("330681", 6)
     who, region = officer("330681"), Region.objects.get(code="330681")

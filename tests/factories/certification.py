@@ -28,7 +28,9 @@ def full_inputs(**changes: Any) -> Inputs:
         "hours": Decimal("8"),
         "course_completed_at": AT,
         "exam": ExamEvidence(Decimal("60"), "5f0c", AT),
-        "drills": (DrillEvidence("3", "filling_line", Decimal("60"), Decimal("0.7"), (41, 57), AT, "netns", "灌装线演练"),),
+        "drills": (
+            DrillEvidence("3", "filling_line", Decimal("60"), Decimal("0.7"), (41, 57), AT, "netns", "灌装线演练"),
+        ),
         "sources": {"course": {"title": "工控网络安全入门"}},
     }
     return Inputs(**{**values, **changes})
@@ -101,6 +103,8 @@ class CredentialFactory(DjangoModelFactory):
     industry = factory.SubFactory(IndustryFactory)
     size = "small"
     issued_on = date(2026, 11, 1)
-    issued_at = factory.LazyAttribute(lambda row: datetime(row.issued_on.year, row.issued_on.month, row.issued_on.day, tzinfo=UTC))
+    issued_at = factory.LazyAttribute(
+        lambda row: datetime(row.issued_on.year, row.issued_on.month, row.issued_on.day, tzinfo=UTC)
+    )
     known_from = factory.LazyAttribute(lambda row: row.issued_on)
     expires_on = date(2028, 10, 31)

@@ -5,7 +5,8 @@ if (form && code) {
   history.replaceState(null, "", location.pathname);
   form.elements.code.value = code;
   if (form.elements.number.value) {
-    if (window.htmx) form.requestSubmit();
-    else addEventListener("load", () => form.requestSubmit(), { once: true });
+    // After htmx has taken the form over (it waits for DOMContentLoaded, too, and was there first).
+    if (document.readyState === "complete") form.requestSubmit();
+    else document.addEventListener("DOMContentLoaded", () => form.requestSubmit(), { once: true });
   }
 }

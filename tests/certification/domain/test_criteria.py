@@ -27,19 +27,25 @@ from certification.domain.criteria import (
 )
 
 RULE = {
-    "hours": 8, "course": "ics-security-basics", "exam": 60,
+    "hours": 8,
+    "course": "ics-security-basics",
+    "exam": 60,
     "drill": {"scenario": "filling_line", "score": 60, "held": 0.7, "own_actions": 1},
 }
 AT = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 scores = st.decimals(0, 100, places=3)
 drills = st.builds(
     DrillEvidence,
-    drill=st.uuids().map(str), scenario=st.sampled_from(["filling_line", "cold_store"]), score=scores,
-    held=st.decimals(0, 1, places=3), own_actions=st.lists(st.integers(1, 900), max_size=2).map(tuple),
+    drill=st.uuids().map(str),
+    scenario=st.sampled_from(["filling_line", "cold_store"]),
+    score=scores,
+    held=st.decimals(0, 1, places=3),
+    own_actions=st.lists(st.integers(1, 900), max_size=2).map(tuple),
 )
 inputs = st.builds(
     Inputs,
-    hours=st.decimals(0, 20, places=2), course_completed_at=st.none() | st.just(AT),
+    hours=st.decimals(0, 20, places=2),
+    course_completed_at=st.none() | st.just(AT),
     exam=st.none() | st.builds(ExamEvidence, score=scores, attempt=st.just("1"), at=st.none() | st.just(AT)),
     drills=st.lists(drills, max_size=4).map(tuple),
 )
@@ -72,14 +78,18 @@ def test_a_recorded_decision_decides_the_same_again(given_inputs: Inputs) -> Non
 
 @given(inputs, drills)
 def test_more_evidence_never_takes_a_certificate_away(given_inputs: Inputs, more: DrillEvidence) -> None:
-    richer = Inputs(given_inputs.hours, given_inputs.course_completed_at, given_inputs.exam, (*given_inputs.drills, more))
+    richer = Inputs(
+        given_inputs.hours, given_inputs.course_completed_at, given_inputs.exam, (*given_inputs.drills, more)
+    )
 
     assert decide(Rule.from_data(RULE), richer).met >= decide(Rule.from_data(RULE), given_inputs).met
 
 
 def full(**changes: Any) -> Inputs:
     values: dict[str, Any] = {
-        "hours": Decimal("8"), "course_completed_at": AT, "exam": ExamEvidence(Decimal("60"), "7"),
+        "hours": Decimal("8"),
+        "course_completed_at": AT,
+        "exam": ExamEvidence(Decimal("60"), "7"),
         "drills": (DrillEvidence("3", "filling_line", Decimal("60"), Decimal("0.7"), (41,)),),
     }
     return Inputs(**{**values, **changes})
@@ -165,7 +175,10 @@ def test_a_faulty_rule_names_its_fault(data: dict[str, Any], message: str) -> No
     assert str(error.value).startswith(message)
 
 
-@given(st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3)), min_size=2, max_size=6), st.data())
+@given(
+    st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3)), min_size=2, max_size=6),
+    st.data(),
+)
 def test_a_changed_record_changes_every_hash_after_it(bodies: list[dict[str, Any]], data: st.DataObject) -> None:
     def chain(records: list[dict[str, Any]]) -> list[str]:
         hashes = [""]
