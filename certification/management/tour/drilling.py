@@ -27,7 +27,7 @@ from lms.accounts.models import Organisation, User
 SCENARIO = "filling_line"
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|[\x00-\x08\r]")
 PROMPT = re.compile(r"[#$>]\s*$")
-QUIET_SECONDS = 1.2  # a terminal that says nothing for so long has answered
+QUIET_SECONDS = 0.4  # a terminal that shows its prompt and says nothing for so long has answered
 
 
 @dataclass(slots=True)
@@ -137,9 +137,9 @@ async def type_line(drill: Drill, seat: Seat, node: str, line: str) -> str:
             node=node, columns=120, rows=30,
         )  # fmt: skip
         try:
-            await listen(stream, patience=8.0)
+            await listen(stream, patience=15.0)
             await stream.write(line.encode() + b"\r")
-            return (await listen(stream, patience=25.0)).decode(errors="replace").strip()
+            return (await listen(stream, patience=40.0)).decode(errors="replace").strip()
         finally:
             await stream.close()
 
@@ -151,11 +151,11 @@ def answered(raw: str) -> list[str]:
 
 
 async def listen(stream: Any, *, patience: float) -> bytes:
-    """Everything until the terminal has been quiet for a moment after its first words."""
+    """Everything until the shell shows its prompt again (and then says nothing more for a moment)."""
     heard = b""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        wait = QUIET_SECONDS if heard else deadline - time.monotonic()
+        wait = QUIET_SECONDS if at_prompt(heard) else deadline - time.monotonic()
         try:
             piece = await asyncio.wait_for(stream.read(), max(0.05, wait))
         except TimeoutError:
@@ -164,6 +164,11 @@ async def listen(stream: Any, *, patience: float) -> bytes:
             break
         heard += piece
     return heard
+
+
+def at_prompt(heard: bytes) -> bool:
+    lines = CONTROL.sub("", heard.decode(errors="replace")).splitlines()
+    return bool(lines) and bool(PROMPT.search(lines[-1]))
 
 
 def reread(diary: Diary, *, drill: Drill, last: dict[str, Any]) -> dict[str, Reading]:
