@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import pytest
 from django.test import Client
@@ -54,3 +54,15 @@ def skip_or_fail(reason: str) -> None:
     if os.environ.get("LIANBING_ALL_SERVICES"):
         pytest.fail(f"needs {reason}", pytrace=False)
     pytest.skip(f"SKIPPED FOR A MISSING SERVICE: needs {reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI every service is there, so a skip is a failure."""
+    report = yield
+    if report.skipped and os.environ.get("LIANBING_ALL_SERVICES") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
+    return report
