@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.translation import gettext as _g
 from django.utils.translation import gettext_lazy as _
@@ -19,9 +20,10 @@ from wagtail.models import Page
 from wagtail.snippets.models import register_snippet
 
 from courses.models import CatalogueIndexPage, CoursePage, Facet, LessonPage, LessonProgress
-from courses.services import align_groups, close_overdue
+from courses.services import align_groups, close_overdue, staff_learning
 from courses.views import reading
 from courses.viewsets import BankViewSet, FigureViewSet, PaperViewSet, QuestionViewSet
+from lms.accounts.rules import Role, has_role
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,28 @@ def keep_what_was_learned(request: HttpRequest, page: Page) -> HttpResponse | No
         return None
     messages.error(request, _g("“%(title)s”已有学习记录，不能删除。请改用“取消发布”。") % {"title": page.title})
     return redirect("wagtailadmin_pages:edit", page.pk)
+
+
+@hooks.register("courses_for_tags")
+def courses_for_tags(request: HttpRequest, tags: set[str]) -> dict[str, list[tuple[str, str]]]:
+    """Which published courses help with which step of a self-assessment's plan."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    courses = CoursePage.objects.open_to(request.user).answering(tags).prefetch_related("facets")
+    for course in courses:
+        link = (course.title, course.get_url(request))
+        for facet in course.facets_of(Facet.Kind.PLAN):
+            if facet.code in tags:
+                found.setdefault(facet.code, []).append(link)
+    return found
+
+
+@hooks.register("slot:dossier", order=30)
+def learning_of_staff(request: HttpRequest, context: dict[str, Any]) -> str:
+    """How far the enterprise's people are, and who is late: for its admin only."""
+    organisation = context.get("organisation")
+    if organisation is None or not has_role(request.user, Role.ADMIN, organisation.pk):
+        return ""
+    return render_to_string("courses/_dossier.html", staff_learning(organisation), request=request)
 
 
 class CoursesMenuItem(MenuItem):

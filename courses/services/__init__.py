@@ -33,6 +33,7 @@ from courses.services.learning import (
     right_answer,
     save_position,
     see_lesson,
+    staff_learning,
     standing,
     withdraw,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "save_answer",
     "save_position",
     "see_lesson",
+    "staff_learning",
     "standing",
     "submit_exam",
     "withdraw",

@@ -20,7 +20,7 @@ from courses.domain.errors import Refused
 from courses.models import CoursePage, Enrolment, InlineAnswer, LessonPage, LessonProgress, QuestionVersion
 from courses.services import marking
 from lms.accounts import audit
-from lms.accounts.models import User
+from lms.accounts.models import Membership, Organisation, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +238,16 @@ def hours_earned(user: User, course: CoursePage) -> Decimal:
     if enrolment.completed_at is not None:
         return Decimal(enrolment.evidence.get("hours", course.hours))
     return progress.hours_earned(course.hours, standing(enrolment, list(course.lessons())))
+
+
+def staff_learning(organisation: Organisation, *, now: datetime | None = None) -> dict[str, Any]:
+    """Distinct people of the organisation who learn and who finished something, and who is late with what."""
+    mine = Enrolment.objects.standing().filter(
+        user__in=Membership.objects.active().of(organisation).values("user")
+    )
+    late = mine.filter(completed_at=None, due_at__lt=now or timezone.now()).select_related("user", "course").order_by("due_at")
+    return {
+        "learning": mine.filter(completed_at=None).values("user").distinct().count(),
+        "finished": mine.filter(completed_at__isnull=False).values("user").distinct().count(),
+        "late": list(late[:10]),
+    }

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from courses.models import Enrolment, ExamSession, Facet, Figure, LessonProgress, QuestionVersion
 from courses.services import align_groups, enrol, keep_figure, presented, right_answers, save_answer, submit_exam
-from courses.wagtail_hooks import hand_in_overdue
+from courses.wagtail_hooks import courses_for_tags, hand_in_overdue, learning_of_staff
 from tests.factories.courses import (
     LINES,
     finish_course,
@@ -482,3 +482,35 @@ def test_figures_are_pictures_in_a_box_for_signed_in_people(member, signed_in, c
     assert removed == ("<script>",)
     assert Figure.objects.count() == 1
     assert signed_in(member()).get(reverse("courses:figure", args=["0" * 64])).status_code == 404
+
+
+# --- for other screens -------------------------------------------------------------------------------------------------
+
+
+def test_plan_rows_get_their_courses(member, rf):
+    tag, other = "item:network:ics_network", "item:talent:staff"
+    course, draft = make_course("分区入门"), make_course("草稿", live=False)
+    for page in (course, draft):
+        page.facets.add(Facet.objects.get_or_create(kind="plan", code=tag, defaults={"name": tag})[0])
+        page.save()
+    request = rf.get("/")
+    request.user = member()
+
+    assert courses_for_tags(request, {tag, other}) == {tag: [("分区入门", course.url)]}
+
+
+def test_dossier_tells_the_admin_who_is_late(member, rf):
+    admin, course = member("admin"), make_course(lessons=1)
+    place = admin.memberships.get().organisation
+    late, done, foreign = member(organisation=place, name="迟到的人"), member(organisation=place), member(name="外厂的人")
+    for user in (late, foreign):
+        enrol(user=user, course=course, by=user, due_at=timezone.now() - timedelta(days=1))
+    finish_course(done, course)
+    request = rf.get("/")
+
+    request.user = admin
+    card = learning_of_staff(request, {"organisation": place})
+    request.user = late
+
+    assert learning_of_staff(request, {"organisation": place}) == ""
+    assert ["迟到的人" in card, "外厂的人" in card, card.count('<b class="h2">1</b>')] == [True, False, 2]
