@@ -96,6 +96,9 @@ def question(request: HttpRequest, number: int) -> HttpResponse:
                 redirect("maturity:question", number=number + 1) if number < len(keys) else redirect("maturity:check")
             )
     context = card(draft.instrument, key, draft.answers.get(key))
+    context["fields"] = [
+        (code, label, unit, request.POST.get(f"field_{code}", "")) for code, label, unit in context["fields"]
+    ]
     context |= {"number": number, "total": len(keys), "result": draft.result, "error": error, "draft": draft}
     return render(request, "maturity/question.html", context, status=422 if error else 200)
 

@@ -67,8 +67,8 @@ def form_errors(form: BaseForm) -> dict[str, Any]:
 
 
 @register.inclusion_tag("design/_field.html")
-def field(bound: BoundField, autofocus: bool = False) -> dict[str, Any]:
-    """One form field with label, help and its errors tied to it."""
+def field(bound: BoundField, label: str = "") -> dict[str, Any]:
+    """One form field with label (another one where the form's does not fit), help and its errors tied to it."""
     widget = bound.field.widget
     kind = getattr(widget, "input_type", widget.__class__.__name__.lower())
     css = {"checkbox": "form-check-input", "select": "form-select", "radio": "", "file": "form-control"}.get(
@@ -81,7 +81,12 @@ def field(bound: BoundField, autofocus: bool = False) -> dict[str, Any]:
         described.append(f"{bound.id_for_label}-errors")
     if described:
         attrs["aria-describedby"] = " ".join(described)
-    return {"field": bound, "widget": bound.as_widget(attrs=attrs), "check": kind == "checkbox"}
+    return {
+        "field": bound,
+        "label": label or bound.label,
+        "widget": bound.as_widget(attrs=attrs),
+        "check": kind == "checkbox",
+    }
 
 
 class RepeatedBlock(template.Node):

@@ -98,6 +98,7 @@ def test_question_with_counts_works_out_the_band(office: Client) -> None:
     right = office.post(url("question", 2), {"field_total": "40", "field_digital": "14"})
 
     assert (wrong.status_code, "总数应大于 0" in text(wrong)) == (422, True)
+    assert re.search(r'name="field_digital"[^>]* value="11"', text(wrong))
     assert right.url == url("question", 3)
     assert Assessment.objects.get().answers == {"equipment_digital": "b20_40"}
 
