@@ -132,7 +132,7 @@ def children(*, host: str, port: int, sockets_port: int, workers: int, driver: s
                 str(workers),
                 "--blocking-threads",
                 "4",
-                "--no-log-access",
+                "--no-access-log",
                 "--respawn-failed-workers",
                 "lms.project.wsgi:application",
             ],
