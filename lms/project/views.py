@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.views.decorators.csrf import csrf_exempt, requires_csrf_token
 from django.views.i18n import set_language as set_language_by_django
 
@@ -16,6 +18,8 @@ __all__ = ["bad_request", "broken", "home", "no_permission", "not_found", "set_l
 # Keeps a choice of language and nothing else. From pages with no-referrer browsers send "Origin: null", which the CSRF
 # check refuses.
 set_language = csrf_exempt(set_language_by_django)
+
+logger = logging.getLogger(__name__)
 
 # First match wins: whoever steers others lands at his desk, everyone else at his own learning.
 DESKS = [
@@ -56,5 +60,13 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 @requires_csrf_token
 def broken(request: HttpRequest) -> HttpResponse:
+    """The number on the page stands in the log beside the traceback. A page without the person's ways where even those
+    cannot be read (the database is away)."""
     reference = secrets.token_hex(4)
-    return render(request, "design/error.html", {"code": 500, "reference": reference}, status=500)
+    logger.error("reference %s: %s %s", reference, request.method, request.path)
+    context = {"code": 500, "reference": reference}
+    try:
+        return render(request, "design/error.html", context, status=500)
+    except Exception:
+        logger.exception("reference %s: the error page itself", reference)
+        return HttpResponse(render_to_string("design/error.html", context), status=500)

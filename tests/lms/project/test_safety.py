@@ -116,6 +116,43 @@ def test_unknown_address_gets_our_page_for_everyone(member: Member, signed_in: S
         assert "没有这个页面" in response.content.decode()
 
 
+def broken_page(monkeypatch: pytest.MonkeyPatch, client: Client, fault: Exception) -> object:
+    """The answer to a page that fails; the client hands faults on unless told not to."""
+    client.raise_request_exception = False
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("lms.project.views.roles_of", fail)
+    return client.get("/")
+
+
+@pytest.mark.django_db
+def test_broken_page_gives_a_number_that_stands_in_the_log(
+    member: Member, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = broken_page(monkeypatch, signed_in(member()), ValueError("/srv/secret"))
+
+    page = response.content.decode()
+    (reference,) = re.findall(r"<code>([0-9a-f]{8})</code>", page)
+    assert response.status_code == 500
+    assert "/srv/secret" not in page
+    assert f"reference {reference}" in caplog.text
+
+
+@pytest.mark.django_db
+def test_broken_page_comes_even_when_nobody_s_ways_can_be_read(
+    member: Member, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = signed_in(member())
+    monkeypatch.setattr("lms.accounts.context.roles_of", lambda user: 1 / 0)
+
+    response = broken_page(monkeypatch, client, OSError("database is away"))
+
+    assert response.status_code == 500
+    assert "出错了,不是您的问题" in response.content.decode()
+
+
 @pytest.mark.django_db
 def test_forbidden_page_says_why_and_whom_to_ask(member: Member, signed_in: SignedIn) -> None:
     response = signed_in(member("learner")).get("/people/staff/")
