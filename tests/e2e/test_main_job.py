@@ -142,11 +142,20 @@ def choose(page: Page, number: int, answer: Any) -> None:
             for left, right in pairs:
                 question.locator(f"select[name$='-{left}']").select_option(right)
         case "ordering":
-            for place, item in enumerate(answer, start=1):
-                question.locator(f"select[name$='-{item}']").evaluate(
-                    "(s, v) => { s.value = v; s.dispatchEvent(new Event('change', {bubbles: true})); }", str(place)
-                )
+            put_in_order(question, answer)
     expect(question.locator("[data-mark]")).to_have_text("已保存", timeout=20_000)
+
+
+def put_in_order(question: Locator, wanted: list[str]) -> None:
+    """By the buttons, as on a phone; what already stands right is confirmed."""
+    for place, item in enumerate(wanted):
+        rows = question.locator("[data-order] > li")
+        now = [row.get_attribute("data-item") for row in rows.all()].index(item)
+        for _ in range(now - place):
+            question.locator(f"[data-item='{item}'] [data-move='-1']").click()
+    keep = question.locator("[data-order-keep]")
+    if keep.is_visible():
+        keep.click()
 
 
 def fight_the_drill(product: Product, visit: Callable[..., Visitor]) -> None:
