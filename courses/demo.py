@@ -41,13 +41,23 @@ def load(demo: Demo) -> None:
         if Enrolment.objects.filter(user=learner, course=done.course).exists():
             continue
         enrolment = enrol(
-            user=learner, course=done.course, by=demo.people["admin"], now=now - timedelta(days=6), due_at=now + timedelta(days=21)
+            user=learner,
+            course=done.course,
+            by=demo.people["admin"],
+            now=now - timedelta(days=6),
+            due_at=now + timedelta(days=21),
         )
         lessons = list(LessonPage.objects.child_of(done.course).live().order_by("path"))
         for number, lesson in enumerate(lessons[:LEARNER_DONE]):
             then = now - timedelta(days=5 - number)
             for block in lesson.question_blocks():
-                answer_inline(enrolment=enrolment, lesson=lesson, block=str(block.id), answer=right_answer(block.value.current), now=then)
+                answer_inline(
+                    enrolment=enrolment,
+                    lesson=lesson,
+                    block=str(block.id),
+                    answer=right_answer(block.value.current),
+                    now=then,
+                )
             complete_lesson(enrolment=enrolment, lesson=lesson, by=learner, now=then)
         if len(lessons) > LEARNER_DONE:
             see_lesson(enrolment=enrolment, lesson=lessons[LEARNER_DONE], now=now - timedelta(hours=20))

@@ -30,7 +30,9 @@ def answer_from_form(kind: str, data: QueryDict, name: str) -> Any:
         case Kind.TRUEFALSE:
             return {"true": True, "false": False}.get(data.get(name, ""))
         case Kind.MATCHING:
-            return {field[len(start) :]: data[field] for field in data if field.startswith(start) and data[field]} or None
+            return {
+                field[len(start) :]: data[field] for field in data if field.startswith(start) and data[field]
+            } or None
         case Kind.ORDERING:
             places = [(data[field], field[len(start) :]) for field in data if field.startswith(start)]
             if not places or any(not place.isdigit() for place, _item in places):

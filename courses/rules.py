@@ -18,7 +18,9 @@ REVIEWERS = "审核人"
 
 def may_learn(user: User | AnonymousUser) -> bool:
     """Anyone signed in; an officer who holds no other role looks at figures, he is not counted as a learner."""
-    return bool(user.is_authenticated) and (not roles_of(user) or any(role != Role.OFFICER for _, role in roles_of(user)))
+    return bool(user.is_authenticated) and (
+        not roles_of(user) or any(role != Role.OFFICER for _, role in roles_of(user))
+    )
 
 
 def may_enrol(user: User | AnonymousUser, course: CoursePage) -> bool:
@@ -27,7 +29,9 @@ def may_enrol(user: User | AnonymousUser, course: CoursePage) -> bool:
 
 def may_read_lesson(user: User | AnonymousUser, course: CoursePage, enrolment: Enrolment | None) -> bool:
     """Enrolled learners, and whoever wrote the course."""
-    return user.is_authenticated and ((enrolment is not None and enrolment.state != "withdrawn") or course.owner_id == user.pk)
+    return user.is_authenticated and (
+        (enrolment is not None and enrolment.state != "withdrawn") or course.owner_id == user.pk
+    )
 
 
 def may_teach(user: User | AnonymousUser) -> bool:

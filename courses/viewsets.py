@@ -155,7 +155,8 @@ class BankViewSet(OwnViewSet):
     add_to_admin_menu = True
     list_display = ("title", "organisation")
     edit_handler = ObjectList(
-        [FieldPanel("title"), FieldPanel("slug"), FieldPanel("organisation"), FieldPanel("note")], base_form_class=BankForm
+        [FieldPanel("title"), FieldPanel("slug"), FieldPanel("organisation"), FieldPanel("note")],
+        base_form_class=BankForm,
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -183,7 +184,8 @@ class QuestionViewSet(OwnViewSet):
             FieldPanel("answer_lines"),
             FieldPanel("explanation"),
             MultiFieldPanel(
-                [FieldRowPanel([FieldPanel("function"), FieldPanel("difficulty")]), FieldPanel("requirements")], heading=_("对应标准")
+                [FieldRowPanel([FieldPanel("function"), FieldPanel("difficulty")]), FieldPanel("requirements")],
+                heading=_("对应标准"),
             ),
         ],
         base_form_class=QuestionForm,

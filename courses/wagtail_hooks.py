@@ -52,9 +52,10 @@ def documents_for_signed_in(document: Any, request: HttpRequest) -> HttpResponse
 @hooks.register("before_delete_page")
 def keep_what_was_learned(request: HttpRequest, page: Page) -> HttpResponse | None:
     """A course that people took is evidence: it can be taken offline, not deleted."""
-    taken = LessonProgress.objects.filter(lesson__path__startswith=page.path).exists() or CoursePage.objects.filter(
-        path__startswith=page.path, enrolments__isnull=False
-    ).exists()
+    taken = (
+        LessonProgress.objects.filter(lesson__path__startswith=page.path).exists()
+        or CoursePage.objects.filter(path__startswith=page.path, enrolments__isnull=False).exists()
+    )
     if not taken:
         return None
     messages.error(request, _g("“%(title)s”已有学习记录，不能删除。请改用“取消发布”。") % {"title": page.title})
@@ -97,7 +98,9 @@ def courses_menu() -> MenuItem:
 
 @hooks.register("register_admin_menu_item")
 def review_menu() -> MenuItem:
-    return MenuItem(_("审核"), reverse("wagtailadmin_reports:workflow_tasks"), name="review", icon_name="tick-inverse", order=220)
+    return MenuItem(
+        _("审核"), reverse("wagtailadmin_reports:workflow_tasks"), name="review", icon_name="tick-inverse", order=220
+    )
 
 
 @hooks.register("follower_tick")
@@ -108,15 +111,3 @@ def hand_in_overdue(now: datetime) -> None:
         logger.info("handed in %d overdue exams", closed)
     if now.second % 15 == 0:
         align_groups()
-
-
-@hooks.register("courses_for_tags")
-def courses_that_help(request: HttpRequest, tags: set[str]) -> dict[str, list[tuple[str, str]]]:
-    """Published courses behind the tags of a self-assessment's plan: tag → [(title, address)]."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    rows = Facet.objects.filter(kind=Facet.Kind.PLAN, code__in=tags).prefetch_related("courses")
-    for facet in rows:
-        links = [(course.title, course.get_url(request) or "") for course in facet.courses.all() if course.live]
-        if links:
-            found[facet.code] = links
-    return found

@@ -85,9 +85,7 @@ def draw(scenario: Scenario, *, sees: Collection[str] = ("*",), everything: bool
     lanes: list[Lane] = []
     y = 0
     for zone in zones:
-        lanes.append(
-            Lane(zone.name, zone.title.model_dump(), zone.purdue, y, LANE, y + LANE - 20, zone.hidden)
-        )
+        lanes.append(Lane(zone.name, zone.title.model_dump(), zone.purdue, y, LANE, y + LANE - 20, zone.hidden))
         y += LANE + 10
     by_lane: dict[str, list[tuple[int, Any, tuple[str, ...]]]] = {lane.name: [] for lane in lanes}
     for order, node in enumerate(scenario.nodes):
@@ -111,7 +109,13 @@ def draw(scenario: Scenario, *, sees: Collection[str] = ("*",), everything: bool
             x = min(max(x, LABEL + NODE_W // 2), WIDTH - NODE_W // 2 - 4)
             spots.append(
                 Spot(
-                    node.name, node.title.model_dump(), node.role, ICONS.get(node.role, "point"), x, lane.y + 40, legs,
+                    node.name,
+                    node.title.model_dump(),
+                    node.role,
+                    ICONS.get(node.role, "point"),
+                    x,
+                    lane.y + 40,
+                    legs,
                     node.shell,
                 )
             )

@@ -50,9 +50,7 @@ def request_range(
         organisation = Organisation.objects.select_for_update().get(pk=organisation.pk)
         living = Instance.objects.living().filter(organisation=organisation, purpose=Instance.Purpose.PRACTICE)
         if purpose == Instance.Purpose.PRACTICE and living.count() >= PER_ORGANISATION:
-            raise RangeRefused(
-                _("本单位已有 %(n)d 个练习靶场在运行。请先结束一个再启动。") % {"n": PER_ORGANISATION}
-            )
+            raise RangeRefused(_("本单位已有 %(n)d 个练习靶场在运行。请先结束一个再启动。") % {"n": PER_ORGANISATION})
         host = _host_with_room()
         values: dict[str, Any] = {"seed": seed} if seed else {}
         instance = Instance.objects.create(

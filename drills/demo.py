@@ -28,7 +28,7 @@ def load(demo: Demo) -> None:
     by_cell: dict[str, list[str]] = {}
     for seat in scenario.seats:
         by_cell.setdefault(seat.cell, []).append(seat.id)
-    wishes = {"white": ["trainer"], "blue": ["learner", "security"], "observer": ["admin"]}
+    wishes = {"white": ["trainer"], "blue": ["security", "learner"], "observer": ["admin"]}
     seats = [
         (demo.people[key], by_cell[cell][number % len(by_cell[cell])])
         for cell, keys in wishes.items()

@@ -36,7 +36,8 @@ class PlanForm(forms.ModelForm):
         self.fields["organisation"].queryset = Organisation.objects.filter(pk__in=planning_organisations(user))
         self.fields["organisation"].empty_label = None
         self.fields["scenario"].choices = [
-            (entry.scenario.id, f"{entry.scenario.title.zh}({entry.scenario.difficulty})") for entry in catalogue.entries()
+            (entry.scenario.id, f"{entry.scenario.title.zh}({entry.scenario.difficulty})")
+            for entry in catalogue.entries()
         ]
         self.fields["scheduled_at"].input_formats = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
         self.fields["duration_minutes"].widget.attrs.update(min=5, max=480)

@@ -117,7 +117,9 @@ class _Seen:
     """What one viewer may see of one drill, as far as it was read."""
 
     upto: int = 0  # log number
-    seqs: list[int] = field(default_factory=list)  # log number of each visible event; its place + 1 is the viewer's number
+    seqs: list[int] = field(
+        default_factory=list
+    )  # log number of each visible event; its place + 1 is the viewer's number
     state: State = field(default_factory=State)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -225,7 +227,11 @@ def read(drill: Drill, viewer: Viewer, *, after: int = 0, limit: int = 500) -> t
             continue
         found.append(
             Seen(
-                numbers[row.seq], row.kind, row.at.timestamp(), row.actor, event.model_dump(mode="json", exclude={"version"}),
+                numbers[row.seq],
+                row.kind,
+                row.at.timestamp(),
+                row.actor,
+                event.model_dump(mode="json", exclude={"version"}),
                 {text.name: None if text.erased_at else text.text for text in row.texts.all()},
             )
         )

@@ -28,7 +28,9 @@ def keep_files(job: Job) -> dict[str, Any]:
         with hosts.client(instance.host) as client:
             for verb, many in (("capture", "captures"), ("recording", "recordings")):
                 for one in client.call(many, range_id=instance.range_id)[many]:
-                    jobs.report(job, progress=min(95, 5 + 5 * kept), step=_("正在保存 %(name)s") % {"name": one["name"]})
+                    jobs.report(
+                        job, progress=min(95, 5 + 5 * kept), step=_("正在保存 %(name)s") % {"name": one["name"]}
+                    )
                     path = path_of(drill, instance.range_id, one["name"], many)
                     if default_storage.exists(path):
                         default_storage.delete(path)  # half a file of a worker that was killed

@@ -58,7 +58,9 @@ def read_number(text: Any) -> Decimal | None:
     """A number as people type it: full-width digits, thousands commas, a leading plus. None when it is none."""
     if isinstance(text, bool):
         return None
-    plain = unicodedata.normalize("NFKC", str(text)).strip().replace(",", "").replace("\u3002", ".").replace("\u2212", "-")
+    plain = (
+        unicodedata.normalize("NFKC", str(text)).strip().replace(",", "").replace("\u3002", ".").replace("\u2212", "-")
+    )
     try:
         number = Decimal(plain)
     except InvalidOperation:

@@ -162,7 +162,9 @@ def write(kind: str, content: dict[str, Any], key: Any) -> str:
     match Kind(kind):
         case Kind.SINGLE | Kind.MULTIPLE:
             right = {key} if isinstance(key, str) else set(key)
-            return "\n".join(f"{'+' if option['id'] in right else '-'} {option['text']}" for option in content["options"])
+            return "\n".join(
+                f"{'+' if option['id'] in right else '-'} {option['text']}" for option in content["options"]
+            )
         case Kind.TRUEFALSE:
             return YES[0] if key else NO[0]
         case Kind.NUMERIC:

@@ -333,7 +333,11 @@ def read_package(folder: Path) -> Package:
     if (folder / "paper.yml").is_file():
         paper = _read(folder, "paper.yml", PaperForm, faults)
     known = {lesson.slug for lesson in lessons}
-    faults += [f"questions.yml:试题 {q.code} 的 lesson “{q.lesson}”不是本课程的课时" for q in questions if q.lesson and q.lesson not in known]
+    faults += [
+        f"questions.yml:试题 {q.code} 的 lesson “{q.lesson}”不是本课程的课时"
+        for q in questions
+        if q.lesson and q.lesson not in known
+    ]
     slugs = [lesson.slug for lesson in lessons]
     faults += [f"lessons:课时代码 {slug} 重复" for slug in sorted({s for s in slugs if slugs.count(s) > 1})]
     if faults or course is None:

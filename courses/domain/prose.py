@@ -10,8 +10,29 @@ from markdown_it import MarkdownIt
 
 _reader = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
 TAGS = {
-    "p", "br", "hr", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a", "h2", "h3", "h4",
-    "table", "thead", "tbody", "tr", "th", "td", "div",
+    "p",
+    "br",
+    "hr",
+    "strong",
+    "em",
+    "s",
+    "code",
+    "pre",
+    "blockquote",
+    "ul",
+    "ol",
+    "li",
+    "a",
+    "h2",
+    "h3",
+    "h4",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "div",
 }
 ATTRIBUTES = {"a": {"href"}, "ol": {"start"}, "div": {"class", "tabindex"}, "table": {"class"}, "th": {"scope"}}
 

@@ -64,7 +64,10 @@ class FacetField(forms.ModelMultipleChoiceField):
 
 class CourseForm(WagtailAdminPageForm):
     facets = FacetField(
-        Facet.objects.all(), required=False, label=_("分类"), widget=forms.SelectMultiple(attrs={"size": 14}),
+        Facet.objects.all(),
+        required=False,
+        label=_("分类"),
+        widget=forms.SelectMultiple(attrs={"size": 14}),
         help_text=_("按住 Ctrl 可多选。决定课程在目录里怎样被找到、对应哪些标准要求和自评改进项。"),
     )
 
@@ -75,7 +78,11 @@ class CoursePage(Page):
     subtitle = models.CharField(_("副标题"), max_length=120, blank=True)
     tier = models.CharField(_("层级"), max_length=8, choices=Tier.choices, default=Tier.INTRO)
     hours = models.DecimalField(
-        _("学时"), max_digits=5, decimal_places=1, default=1, validators=[MinValueValidator(0)],
+        _("学时"),
+        max_digits=5,
+        decimal_places=1,
+        default=1,
+        validators=[MinValueValidator(0)],
         help_text=_("标准学时，每学时 45 分钟。"),
     )
     intro = models.TextField(_("课程介绍"), blank=True, help_text=_("Markdown。"))
@@ -106,7 +113,9 @@ class CoursePage(Page):
 
     def clean(self) -> None:
         super().clean()
-        self.search_text = search.index_text(self.title, self.subtitle, prose.plain(self.intro), self.objectives, self.audience)
+        self.search_text = search.index_text(
+            self.title, self.subtitle, prose.plain(self.intro), self.objectives, self.audience
+        )
 
     @property
     def objective_list(self) -> list[str]:
@@ -182,7 +191,10 @@ class LessonPage(Page):
         return [
             block
             for block in self.body
-            if block.block_type == "question" and block.value is not None and block.value.use == "lesson" and block.value.current_id
+            if block.block_type == "question"
+            and block.value is not None
+            and block.value.use == "lesson"
+            and block.value.current_id
         ]
 
     @property

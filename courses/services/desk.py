@@ -53,7 +53,10 @@ def prepare_teaching() -> CatalogueIndexPage:
     index = catalogue()
     trainers, _ = Group.objects.get_or_create(name=TRAINERS)
     reviewers, _ = Group.objects.get_or_create(name=REVIEWERS)
-    pages = {p.codename: p for p in Permission.objects.filter(content_type__app_label="wagtailcore", content_type__model="page")}
+    pages = {
+        p.codename: p
+        for p in Permission.objects.filter(content_type__app_label="wagtailcore", content_type__model="page")
+    }
     for group, codes in ((trainers, ["add_page"]), (reviewers, ["change_page", "publish_page"])):
         for code in codes:
             GroupPagePermission.objects.get_or_create(group=group, page=index, permission=pages[code])
@@ -63,8 +66,20 @@ def prepare_teaching() -> CatalogueIndexPage:
     trainers.permissions.add(
         *Permission.objects.filter(
             content_type__app_label="courses",
-            codename__in=["add_question", "change_question", "view_question", "add_paper", "change_paper", "view_paper",
-                          "add_figure", "change_figure", "view_figure", "view_questionbank", "add_questionbank", "change_questionbank"],
+            codename__in=[
+                "add_question",
+                "change_question",
+                "view_question",
+                "add_paper",
+                "change_paper",
+                "view_paper",
+                "add_figure",
+                "change_figure",
+                "view_figure",
+                "view_questionbank",
+                "add_questionbank",
+                "change_questionbank",
+            ],
         )
     )
     root = Collection.get_first_root_node()
@@ -114,4 +129,3 @@ def item_statistics(paper: Paper) -> dict[int, ItemFigures]:
     for version, share, score in rows:
         pairs.setdefault(version, []).append((float(share), float(score)))
     return {version: item_figures(found) for version, found in pairs.items()}
-

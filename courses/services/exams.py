@@ -127,9 +127,7 @@ def open_exam(*, paper: Paper, user: User, now: datetime | None = None, seed: st
             return way.running
         if way.refusal is not None:
             raise way.refusal
-        session = ExamSession(
-            paper=paper, user=user, attempt=way.attempts + 1, started_at=now, rules=_rules_of(paper)
-        )
+        session = ExamSession(paper=paper, user=user, attempt=way.attempts + 1, started_at=now, rules=_rules_of(paper))
         if seed is not None:
             session.seed = seed
         versions = {
@@ -144,7 +142,8 @@ def open_exam(*, paper: Paper, user: User, now: datetime | None = None, seed: st
         session.closes_at = session.deadline + timedelta(seconds=paper.grace_seconds)
         session.save()
         ExamAnswer.objects.bulk_create(
-            ExamAnswer(session=session, number=number, version=versions[d.id]) for number, d in enumerate(drawn, start=1)
+            ExamAnswer(session=session, number=number, version=versions[d.id])
+            for number, d in enumerate(drawn, start=1)
         )
         audit.record("exam.opened", paper, by=user, session=str(session.public_id), attempt=session.attempt)
     return session
@@ -282,7 +281,12 @@ def submit_exam(*, session: ExamSession, by: User | None, now: datetime | None =
     _mark(locked, rows, {})
     locked.save()
     audit.record(
-        "exam.submitted", locked.paper, by=by, session=str(locked.public_id), score=str(locked.score), passed=locked.passed,
+        "exam.submitted",
+        locked.paper,
+        by=by,
+        session=str(locked.public_id),
+        score=str(locked.score),
+        passed=locked.passed,
         how=locked.submitted_by,
     )
     return locked
@@ -349,7 +353,12 @@ def regrade(*, session: ExamSession, by: User, reason: str, now: datetime | None
     )
     locked.save(update_fields=["score", "passed", "result"])
     audit.record(
-        "exam.regraded", locked.paper, by=by, session=str(locked.public_id), reason=reason.strip(), before=before.get("score"),
+        "exam.regraded",
+        locked.paper,
+        by=by,
+        session=str(locked.public_id),
+        reason=reason.strip(),
+        before=before.get("score"),
         after=str(locked.score),
     )
     return locked
@@ -379,4 +388,3 @@ def best_exam(user: User, course: CoursePage) -> ExamSession | None:
         .order_by("-score", "submitted_at")
         .first()
     )
-

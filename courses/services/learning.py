@@ -39,7 +39,9 @@ class Feedback:
 
 
 @transaction.atomic
-def enrol(*, user: User, course: CoursePage, by: User, now: datetime | None = None, due_at: datetime | None = None) -> Enrolment:
+def enrol(
+    *, user: User, course: CoursePage, by: User, now: datetime | None = None, due_at: datetime | None = None
+) -> Enrolment:
     """Puts the person on the course; once more changes nothing, and someone who had left is back where he was."""
     if not rules.may_enrol(user, course):
         raise Refused("may_not_enrol", _("这门课程暂时不能报名。"), _("请在课程目录里另选一门，或联系培训管理员。"))
@@ -77,7 +79,9 @@ def see_lesson(*, enrolment: Enrolment, lesson: LessonPage, now: datetime | None
     return row
 
 
-def save_position(*, enrolment: Enrolment, lesson: LessonPage, scroll: int | None = None, video: tuple[str, int] | None = None) -> None:
+def save_position(
+    *, enrolment: Enrolment, lesson: LessonPage, scroll: int | None = None, video: tuple[str, int] | None = None
+) -> None:
     """How far down the page (per mille), and how far into a video (its block, seconds)."""
     row = see_lesson(enrolment=enrolment, lesson=lesson)
     if scroll is not None:
@@ -95,7 +99,9 @@ def inline_seed(version: QuestionVersion) -> str:
 def right_answer(version: QuestionVersion) -> Any:
     """The right answer to an inline question as a browser would send it: for the demo, the tour and tests."""
     answer = version.key["value"] if version.kind == "numeric" else version.key
-    return presenting.translate(version.kind, answer, presenting.names(version.content, inline_seed(version), str(version.pk)))
+    return presenting.translate(
+        version.kind, answer, presenting.names(version.content, inline_seed(version), str(version.pk))
+    )
 
 
 def feedback_on(row: InlineAnswer) -> Feedback:
@@ -124,7 +130,12 @@ def answer_inline(
     kept, made = InlineAnswer.objects.select_for_update().get_or_create(
         progress=row,
         block=block,
-        defaults={"version": version, "answer": answer, "share": marking.as_decimal(share), "answered_at": now or timezone.now()},
+        defaults={
+            "version": version,
+            "answer": answer,
+            "share": marking.as_decimal(share),
+            "answered_at": now or timezone.now(),
+        },
     )
     if not made:
         kept.version, kept.answer, kept.share = version, answer, marking.as_decimal(share)
@@ -135,7 +146,9 @@ def answer_inline(
 
 
 @transaction.atomic
-def complete_lesson(*, enrolment: Enrolment, lesson: LessonPage, by: User, now: datetime | None = None) -> LessonProgress:
+def complete_lesson(
+    *, enrolment: Enrolment, lesson: LessonPage, by: User, now: datetime | None = None
+) -> LessonProgress:
     """Ends the lesson once its questions are answered (rightly or not); the last one ends the course."""
     now = now or timezone.now()
     enrolment = Enrolment.objects.select_for_update().get(pk=enrolment.pk)
@@ -242,10 +255,12 @@ def hours_earned(user: User, course: CoursePage) -> Decimal:
 
 def staff_learning(organisation: Organisation, *, now: datetime | None = None) -> dict[str, Any]:
     """Distinct people of the organisation who learn and who finished something, and who is late with what."""
-    mine = Enrolment.objects.standing().filter(
-        user__in=Membership.objects.active().of(organisation).values("user")
+    mine = Enrolment.objects.standing().filter(user__in=Membership.objects.active().of(organisation).values("user"))
+    late = (
+        mine.filter(completed_at=None, due_at__lt=now or timezone.now())
+        .select_related("user", "course")
+        .order_by("due_at")
     )
-    late = mine.filter(completed_at=None, due_at__lt=now or timezone.now()).select_related("user", "course").order_by("due_at")
     return {
         "learning": mine.filter(completed_at=None).values("user").distinct().count(),
         "finished": mine.filter(completed_at__isnull=False).values("user").distinct().count(),

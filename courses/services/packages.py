@@ -70,7 +70,9 @@ def import_course(
         done.paper = _paper(package, course, bank)
     course.refresh_from_db()
     done.course = course
-    audit.record("course.imported", course, by=by, organisation=organisation, digest=package.digest, lessons=done.lessons)
+    audit.record(
+        "course.imported", course, by=by, organisation=organisation, digest=package.digest, lessons=done.lessons
+    )
     return done
 
 
@@ -105,7 +107,9 @@ def _facets(package: Package) -> list[Facet]:
         *((Facet.Kind.REQUIREMENT, code, code) for code in form.requirement_codes),
         *((Facet.Kind.PLAN, code, code) for code in (*form.item_tags, *form.plan_tags)),
     ]
-    return [Facet.objects.get_or_create(kind=kind, code=code, defaults={"name": name})[0] for kind, code, name in wanted]
+    return [
+        Facet.objects.get_or_create(kind=kind, code=code, defaults={"name": name})[0] for kind, code, name in wanted
+    ]
 
 
 def _figure(name: str, drawing: Any, by: User | None) -> Figure:
@@ -123,7 +127,12 @@ def _figure(name: str, drawing: Any, by: User | None) -> Figure:
 
 
 def _lesson(
-    form: LessonForm, package: Package, course: CoursePage, bank: QuestionBank, figures: dict[str, Figure], by: User | None
+    form: LessonForm,
+    package: Package,
+    course: CoursePage,
+    bank: QuestionBank,
+    figures: dict[str, Figure],
+    by: User | None,
 ) -> LessonPage:
     page = LessonPage.objects.child_of(course).filter(slug=form.slug).first()
     asked = [q.function_code() for q in package.questions if q.lesson == form.slug]
@@ -144,7 +153,9 @@ def _lesson(
     return page
 
 
-def _body(form: LessonForm, course: str, bank: QuestionBank, figures: dict[str, Figure], by: User | None) -> list[dict[str, Any]]:
+def _body(
+    form: LessonForm, course: str, bank: QuestionBank, figures: dict[str, Figure], by: User | None
+) -> list[dict[str, Any]]:
     body = []
     for place, block in enumerate(form.blocks):
         name = f"{course}/{form.slug}/{place}"
@@ -155,7 +166,10 @@ def _body(form: LessonForm, course: str, bank: QuestionBank, figures: dict[str, 
                 part = ("markdown", block.value)
             case "figure":
                 figure = figures[block.value.file]
-                part = ("figure", {"drawing": figure.pk, "photo": None, "alt": block.value.alt, "caption": block.value.caption})
+                part = (
+                    "figure",
+                    {"drawing": figure.pk, "photo": None, "alt": block.value.alt, "caption": block.value.caption},
+                )
             case "callout":
                 part = ("callout", block.value.model_dump())
             case "checklist":
@@ -216,7 +230,14 @@ def _paper(package: Package, course: CoursePage, bank: QuestionBank) -> Paper:
     assert form is not None
     values = form.model_dump(
         include={
-            "title", "intro", "minutes", "grace_seconds", "pass_mark", "max_attempts", "wait_hours", "after_course",
+            "title",
+            "intro",
+            "minutes",
+            "grace_seconds",
+            "pass_mark",
+            "max_attempts",
+            "wait_hours",
+            "after_course",
             "shuffle_options",
         }
     )
@@ -226,8 +247,12 @@ def _paper(package: Package, course: CoursePage, bank: QuestionBank) -> Paper:
     paper.cells.all().delete()
     PaperCell.objects.bulk_create(
         PaperCell(
-            paper=paper, function=cell.function, function_name=form.function_names.get(cell.function, ""),
-            difficulty=cell.difficulty, count=cell.count, points=form.points_of(cell),
+            paper=paper,
+            function=cell.function,
+            function_name=form.function_names.get(cell.function, ""),
+            difficulty=cell.difficulty,
+            count=cell.count,
+            points=form.points_of(cell),
         )
         for cell in form.draw
     )

@@ -30,7 +30,9 @@ def exam_list(request: HttpRequest) -> HttpResponse:
     papers = list(Paper.objects.on_offer().filter(course__in=mine).select_related("course").prefetch_related("cells"))
     ways = exam_ways(papers, request.user)
     results = ExamSession.objects.visible_to(request.user).marked().select_related("paper")[:50]
-    return render(request, "courses/exams.html", {"exams": [(paper, ways[paper.pk]) for paper in papers], "results": results})
+    return render(
+        request, "courses/exams.html", {"exams": [(paper, ways[paper.pk]) for paper in papers], "results": results}
+    )
 
 
 @login_required
@@ -38,7 +40,8 @@ def lobby(request: HttpRequest, pk: int) -> HttpResponse:
     """The rules, a check of the device, and the start."""
     paper = get_object_or_404(
         Paper.objects.filter(course__in=Enrolment.objects.standing().filter(user=request.user).values("course"))
-        .select_related("course").prefetch_related("cells"),
+        .select_related("course")
+        .prefetch_related("cells"),
         pk=pk,
     )
     way = may_open(paper, request.user)
@@ -64,7 +67,9 @@ def start(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _own(request: HttpRequest, public_id: uuid.UUID) -> ExamSession:
-    return get_object_or_404(ExamSession.objects.visible_to(request.user).select_related("paper__course"), public_id=public_id)
+    return get_object_or_404(
+        ExamSession.objects.visible_to(request.user).select_related("paper__course"), public_id=public_id
+    )
 
 
 @login_required
@@ -115,14 +120,22 @@ def save(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         if not number.isdigit() or not seq.isdigit():
             raise ValueError(number)
     except ValueError:
-        return _refuse(session, Refused("bad_answer", _("这份作答与题目对不上，没有保存。"), _("请刷新页面后重新作答。")))
+        return _refuse(
+            session, Refused("bad_answer", _("这份作答与题目对不上，没有保存。"), _("请刷新页面后重新作答。"))
+        )
     try:
         saved = save_answer(session=session, number=int(number), answer=answer, seq=int(seq), by=request.user)
     except Refused as refused:
         return _refuse(session, refused)
     return JsonResponse(
-        {"state": saved.state, "number": saved.number, "seq": saved.seq, "answer": saved.answer, "answered": saved.answered,
-         **_clock(session)}
+        {
+            "state": saved.state,
+            "number": saved.number,
+            "seq": saved.seq,
+            "answer": saved.answer,
+            "answered": saved.answered,
+            **_clock(session),
+        }
     )
 
 

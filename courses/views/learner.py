@@ -52,7 +52,10 @@ class Taken:
     @property
     def late(self) -> bool:
         return bool(
-            self.enrolment and self.enrolment.due_at and not self.enrolment.completed_at and self.enrolment.due_at < timezone.now()
+            self.enrolment
+            and self.enrolment.due_at
+            and not self.enrolment.completed_at
+            and self.enrolment.due_at < timezone.now()
         )
 
 
@@ -72,20 +75,31 @@ def _taken(request: HttpRequest, courses: list[CoursePage]) -> dict[int, Taken]:
     lessons = lessons_of(courses)
     mine = {
         enrolment.course_id: enrolment
-        for enrolment in Enrolment.objects.standing().filter(user=request.user, course__in=courses).prefetch_related("lessons")
+        for enrolment in Enrolment.objects.standing()
+        .filter(user=request.user, course__in=courses)
+        .prefetch_related("lessons")
     }
     papers: dict[int, Paper] = {}
     for paper in Paper.objects.on_offer().filter(course__in=courses).order_by("pk"):
         papers.setdefault(paper.course_id, paper)
     best: dict[int, ExamSession] = {}
-    for session in ExamSession.objects.marked().filter(user=request.user, paper__course__in=courses).select_related("paper").order_by("score"):
+    for session in (
+        ExamSession.objects.marked()
+        .filter(user=request.user, paper__course__in=courses)
+        .select_related("paper")
+        .order_by("score")
+    ):
         best[session.paper.course_id] = session
     found = {}
     for course in courses:
         enrolment = mine.get(course.pk)
         found[course.pk] = Taken(
-            course, enrolment, lessons[course.pk], progress.progress(standing(enrolment, lessons[course.pk])),
-            papers.get(course.pk), best.get(course.pk),
+            course,
+            enrolment,
+            lessons[course.pk],
+            progress.progress(standing(enrolment, lessons[course.pk])),
+            papers.get(course.pk),
+            best.get(course.pk),
         )
     return found
 
@@ -103,20 +117,24 @@ def _plan_tags(request: HttpRequest) -> list[str]:
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """我的学习： what to go on with, the ladder by tier, exams, and what other apps add."""
-    mine = [
-        enrolment.course_id
-        for enrolment in Enrolment.objects.standing().filter(user=request.user)
-    ]
+    mine = [enrolment.course_id for enrolment in Enrolment.objects.standing().filter(user=request.user)]
     tags = _plan_tags(request)
-    suggested = set(CoursePage.objects.open_to(request.user).answering(tags).values_list("pk", flat=True)) if tags else set()
+    suggested = (
+        set(CoursePage.objects.open_to(request.user).answering(tags).values_list("pk", flat=True)) if tags else set()
+    )
     courses = list(CoursePage.objects.live().filter(Q(pk__in=mine) | Q(pk__in=suggested)).defer("search_text", "intro"))
     taken = _taken(request, courses)
     for pk in suggested & taken.keys():
         taken[pk].suggested = True
     active = [t for t in taken.values() if t.enrolment and not t.enrolment.completed_at and t.resume]
-    active.sort(key=lambda t: max((row.seen_at for row in t.enrolment.lessons.all()), default=t.enrolment.enrolled_at), reverse=True)
+    active.sort(
+        key=lambda t: max((row.seen_at for row in t.enrolment.lessons.all()), default=t.enrolment.enrolled_at),
+        reverse=True,
+    )
     ladder = [
-        Rung(tier, str(label), sorted((t for t in taken.values() if t.course.tier == tier), key=lambda t: t.course.title))
+        Rung(
+            tier, str(label), sorted((t for t in taken.values() if t.course.tier == tier), key=lambda t: t.course.title)
+        )
         for tier, label in Tier.choices
     ]
     papers = [t.paper for t in taken.values() if t.paper and t.enrolment]

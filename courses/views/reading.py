@@ -149,7 +149,10 @@ def answer(request: HttpRequest, pk: int, block: str) -> HttpResponse:
         if found is None or found.value.current is None:
             raise Refused("no_such_question", _("这道题已被修改或删除。"), _("请刷新页面后再答。"))
         answer_inline(
-            enrolment=enrolment, lesson=page, block=block, answer=answer_from_form(found.value.current.kind, request.POST, "q")
+            enrolment=enrolment,
+            lesson=page,
+            block=block,
+            answer=answer_from_form(found.value.current.kind, request.POST, "q"),
         )
     except Refused as refused:
         fault = refused

@@ -36,14 +36,19 @@ def desk(request: HttpRequest) -> HttpResponse:
     )
     lessons = lessons_of(courses)
     waiting = set(
-        TaskState.objects.filter(status=TaskState.STATUS_IN_PROGRESS).values_list("workflow_state__object_id", flat=True)
+        TaskState.objects.filter(status=TaskState.STATUS_IN_PROGRESS).values_list(
+            "workflow_state__object_id", flat=True
+        )
     )
     rows = []
     for course in courses:
         state = (
-            ("progress", _("审核中")) if str(course.pk) in waiting
-            else ("none", _("草稿")) if not course.live
-            else ("warning", _("已发布，有未发布的修改")) if course.has_unpublished_changes
+            ("progress", _("审核中"))
+            if str(course.pk) in waiting
+            else ("none", _("草稿"))
+            if not course.live
+            else ("warning", _("已发布，有未发布的修改"))
+            if course.has_unpublished_changes
             else ("done", _("已发布"))
         )
         rows.append((course, state, len(lessons[course.pk])))
@@ -52,7 +57,9 @@ def desk(request: HttpRequest) -> HttpResponse:
         drafts=Count("questions", filter=Q(questions__state="draft"), distinct=True),
     )
     papers = (
-        Paper.objects.visible_to(request.user).select_related("course").prefetch_related("cells")
+        Paper.objects.visible_to(request.user)
+        .select_related("course")
+        .prefetch_related("cells")
         .annotate(
             sat=Count("sessions", filter=Q(sessions__state="submitted"), distinct=True),
             passed=Count("sessions", filter=Q(sessions__passed=True), distinct=True),
@@ -78,14 +85,24 @@ def bank(request: HttpRequest, pk: int) -> HttpResponse:
         questions = questions.filter(Q(current__stem__icontains=words.strip()) | Q(code__icontains=words.strip()))
     page = Paginator(questions.order_by("code"), 25).get_page(request.GET.get("page"))
     functions = sorted(
-        code for code in QuestionVersion.objects.filter(current_of__bank=found).values_list("function", flat=True).distinct() if code
+        code
+        for code in QuestionVersion.objects.filter(current_of__bank=found).values_list("function", flat=True).distinct()
+        if code
     )
     return render(
         request,
         "courses/teaching/bank.html",
         {
-            "bank": found, "page": page, "functions": functions, "kinds": Question.Kind.choices, "uses": Question.Use.choices,
-            "use": use, "kind": kind, "function": function, "query": words, "may_edit": rules.may_edit_bank(request.user, found),
+            "bank": found,
+            "page": page,
+            "functions": functions,
+            "kinds": Question.Kind.choices,
+            "uses": Question.Use.choices,
+            "use": use,
+            "kind": kind,
+            "function": function,
+            "query": words,
+            "may_edit": rules.may_edit_bank(request.user, found),
         },
     )
 
@@ -127,6 +144,8 @@ def paper(request: HttpRequest, pk: int) -> HttpResponse:
             "paper": found,
             "cells": [(cell, there.get((cell.function, cell.difficulty), 0)) for cell in found.cells.all()],
             "missing": shortages(items, found.blueprint()),
-            "figures": sorted(((version, figures[version.pk]) for version in asked), key=lambda row: row[0].question.code),
+            "figures": sorted(
+                ((version, figures[version.pk]) for version in asked), key=lambda row: row[0].question.code
+            ),
         },
     )

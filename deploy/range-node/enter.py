@@ -24,9 +24,14 @@ def main(argv: list[str]) -> int:
     with contextlib.suppress(PermissionError):  # a terminal's process already leads its session
         os.setsid()
     environment = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "USER": "root",
-        "LANG": "C.UTF-8", "SHELL": "/bin/bash", "TERM": os.environ.get("TERM", "xterm-256color"),
-        "LB_SESSION": mark, "PWD": "/root",  # the name of the folder, not the place its link leads to
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "USER": "root",
+        "LANG": "C.UTF-8",
+        "SHELL": "/bin/bash",
+        "TERM": os.environ.get("TERM", "xterm-256color"),
+        "LB_SESSION": mark,
+        "PWD": "/root",  # the name of the folder, not the place its link leads to
     }
     os.chdir("/root")
     try:

@@ -86,7 +86,8 @@ def wire(config: dict) -> None:
             lines.append(f"link set dev wired{at} name {leg['ifname']} up")
         lines += [f"route replace {to} via {via}" for to, via in config["routes"]]
         lines += [
-            f"neighbour replace {ip} lladdr {mac} dev {ifname} nud permanent" for ifname, ip, mac in config["neighbours"]
+            f"neighbour replace {ip} lladdr {mac} dev {ifname} nud permanent"
+            for ifname, ip, mac in config["neighbours"]
         ]
         if lines:
             # links that go down lose their routes, Docker's own default among them

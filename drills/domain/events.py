@@ -325,7 +325,27 @@ class FindingAdded(Event):
 
 # ---------------------------------------------------------------- what range-host said
 
-RANGE_KINDS = ["state", "node", "clock", "step", "objective", "submission", "cheat", "hint", "alarm", "crossing", "trip", "alert", "asset", "production", "console", "capture", "extended", "warning", "program"]
+RANGE_KINDS = [
+    "state",
+    "node",
+    "clock",
+    "step",
+    "objective",
+    "submission",
+    "cheat",
+    "hint",
+    "alarm",
+    "crossing",
+    "trip",
+    "alert",
+    "asset",
+    "production",
+    "console",
+    "capture",
+    "extended",
+    "warning",
+    "program",
+]
 
 
 class FromRange(Event):

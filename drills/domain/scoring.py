@@ -93,7 +93,9 @@ def times(state: State) -> tuple[Time, ...]:
 
     def par(what: str, worst: bool) -> float | None:
         pars = [
-            o.par_minutes * 60 for o in (state.script.objectives if state.script else ()) if o.what == what and o.par_minutes
+            o.par_minutes * 60
+            for o in (state.script.objectives if state.script else ())
+            if o.what == what and o.par_minutes
         ]
         return (max(pars) if worst else min(pars)) if pars else None
 

@@ -286,9 +286,7 @@ def _invited(state: State, entry: Entry, e: ev.SeatInvited) -> State:
 def _taken(state: State, entry: Entry, e: ev.SeatTaken) -> State:
     now = state.now(entry.at)
     before = _let_go(state.held.get(e.who, ()), now)
-    return replace(
-        state, held=_with(state.held, e.who, (*before, Held(e.seat, e.cell, now, None, entry.seq)))
-    )
+    return replace(state, held=_with(state.held, e.who, (*before, Held(e.seat, e.cell, now, None, entry.seq))))
 
 
 @_on(ev.SeatLeft)
@@ -536,9 +534,7 @@ def _objective(state: State, entry: Entry, e: ev.FromRange) -> State:
         after = replace(after, opened_at=now)
     if what != "verified" or before.verified_at is not None:
         return replace(state, objectives=_with(state.objectives, name, after))
-    after = replace(
-        after, verified_at=now, verified_seq=entry.seq, evidence=tuple(e.data.get("evidence") or ())
-    )
+    after = replace(after, verified_at=now, verified_seq=entry.seq, evidence=tuple(e.data.get("evidence") or ()))
     state = replace(state, objectives=_with(state.objectives, name, after))
     spec = state.spec_of_objective(name)
     if spec is None:

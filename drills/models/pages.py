@@ -24,7 +24,7 @@ class DrillPage(Page):
     pass_mark = models.PositiveSmallIntegerField(_("合格分"), default=60)
 
     parent_page_types: ClassVar = ["courses.CoursePage"]
-    subpage_types: ClassVar = []
+    subpage_types: ClassVar[list[str]] = []
     template = "drills/drill_page.html"
     content_panels: ClassVar = [
         *Page.content_panels, FieldPanel("scenario"), FieldPanel("brief"), FieldPanel("body"), FieldPanel("pass_mark")

@@ -92,7 +92,9 @@ def reply_inject(*, drill: Drill, seat: Seat, inject: str, text: str) -> None:
         if found is None or seat.seat not in found.to or found.expects == "decision":
             raise Refused(_("这条消息不能回复。"))
         _refuse_unless_running(book)
-        book.append(ev.InjectReplied(inject=inject, seat=seat.seat), actor=_who(seat), texts={"reply": text[:NOTE_LENGTH]})
+        book.append(
+            ev.InjectReplied(inject=inject, seat=seat.seat), actor=_who(seat), texts={"reply": text[:NOTE_LENGTH]}
+        )
 
 
 def decide(*, drill: Drill, seat: Seat, inject: str, option: str, reason: str = "") -> None:

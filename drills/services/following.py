@@ -134,7 +134,10 @@ def last_look(drill: Drill) -> None:
             if drill.phase == Drill.Phase.RUNNING:
                 client.call("evaluate", range_id=instance.range_id)
             copy_range_events(drill=drill, client=client)
-            kept = tuple(_fingerprint(client, instance, one) for one in client.call("captures", range_id=instance.range_id)["captures"])
+            kept = tuple(
+                _fingerprint(client, instance, one)
+                for one in client.call("captures", range_id=instance.range_id)["captures"]
+            )
     except RangeError as error:
         logger.warning("drill %s: the range could not be asked at the end: %s", drill.pk, error)
         return

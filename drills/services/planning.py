@@ -132,9 +132,7 @@ def script_of(scenario: Scenario, told: dict[str, Any] | None = None) -> ev.Scri
     return ev.ScriptSet(
         story=_text(told.get("story") or scenario.story),
         seats=tuple(
-            ev.SeatSpec(
-                id=s.id, cell=s.cell, title=s.title.model_dump(), max=s.max, consoles=s.consoles, sees=s.sees
-            )
+            ev.SeatSpec(id=s.id, cell=s.cell, title=s.title.model_dump(), max=s.max, consoles=s.consoles, sees=s.sees)
             for s in scenario.seats
         ),
         objectives=tuple(
@@ -172,7 +170,8 @@ def script_of(scenario: Scenario, told: dict[str, Any] | None = None) -> ev.Scri
             for i in raw_injects
         ),
         steps=tuple(
-            ev.StepSpec(id=s.id, technique=s.technique, title=s.title.model_dump(), node=s.node) for s in scenario.campaign
+            ev.StepSpec(id=s.id, technique=s.technique, title=s.title.model_dump(), node=s.node)
+            for s in scenario.campaign
         ),
     )
 

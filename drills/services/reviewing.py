@@ -33,7 +33,14 @@ def add_finding(
         if seq is not None and not 1 <= seq <= book.drill.last_seq:
             raise Refused(_("记录里没有第 %(seq)d 号。") % {"seq": seq})
         finding = Finding.objects.create(
-            drill=book.drill, title=title, measure=measure, owner=owner, due=due, severity=severity, seq=seq, created_by=by
+            drill=book.drill,
+            title=title,
+            measure=measure,
+            owner=owner,
+            due=due,
+            severity=severity,
+            seq=seq,
+            created_by=by,
         )
         book.append(ev.FindingAdded(finding=finding.pk), actor=str(by.pseudonym))
         audit.record("finding.added", finding, by=by, organisation=drill.organisation, owner=owner.pk)
@@ -67,7 +74,9 @@ def close_finding(*, finding: Finding, by: User, accept: bool) -> Finding:
         else:
             row.state, row.done_at = Finding.State.OPEN, None
         row.save(update_fields=["state", "closed_at", "closed_by", "done_at"])
-        audit.record("finding.closed" if accept else "finding.returned", row, by=by, organisation=row.drill.organisation)
+        audit.record(
+            "finding.closed" if accept else "finding.returned", row, by=by, organisation=row.drill.organisation
+        )
     return row
 
 

@@ -116,7 +116,13 @@ def fire_inject(*, drill: Drill, inject: str, by: User | None, how: Literal["clo
 def append_inject(book: log.Book, spec: ev.InjectSpec, *, how: Literal["clock", "white"], actor: str = "") -> None:
     book.append(
         ev.InjectFired(
-            inject=spec.id, to=spec.to, how=how, expects=spec.expects, deadline_s=spec.deadline_s, points=spec.points, spec=spec
+            inject=spec.id,
+            to=spec.to,
+            how=how,
+            expects=spec.expects,
+            deadline_s=spec.deadline_s,
+            points=spec.points,
+            spec=spec,
         ),
         actor=actor,
     )
@@ -169,7 +175,9 @@ def mark_inject(*, drill: Drill, by: User, inject: str, points: int) -> None:
         _refuse_closed(book)
         book.append(ev.InjectMarked(inject=inject, points=points), actor=_actor(by))
         _keep_score(book)
-        audit.record("drill.marked", book.drill, by=by, organisation=book.drill.organisation, inject=inject, points=points)
+        audit.record(
+            "drill.marked", book.drill, by=by, organisation=book.drill.organisation, inject=inject, points=points
+        )
 
 
 def rate(*, drill: Drill, by: User, subject: str, points: int) -> None:
@@ -181,7 +189,9 @@ def rate(*, drill: Drill, by: User, subject: str, points: int) -> None:
             raise Refused(_("演练还没有开始,不能评分。"))
         _refuse_closed(book)
         book.append(ev.RatingGiven(subject=subject, points=points, of=RATING_OF), actor=_actor(by))
-        audit.record("drill.rated", book.drill, by=by, organisation=book.drill.organisation, subject=subject, points=points)
+        audit.record(
+            "drill.rated", book.drill, by=by, organisation=book.drill.organisation, subject=subject, points=points
+        )
 
 
 def _refuse_closed(book: log.Book) -> None:

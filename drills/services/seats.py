@@ -39,9 +39,7 @@ def invite(*, drill: Drill, user: User, seat: str, by: User | None) -> Seat:
             drill=book.drill, user=user, defaults={"seat": seat, "cell": spec.cell, "left_at": None}
         )
         if made or held is None:
-            book.append(
-                ev.SeatInvited(seat=seat, who=str(user.pseudonym)), actor=str(by.pseudonym) if by else ""
-            )
+            book.append(ev.SeatInvited(seat=seat, who=str(user.pseudonym)), actor=str(by.pseudonym) if by else "")
         audit.record("drill.invited", book.drill, by=by, organisation=book.drill.organisation, seat=seat, user=user.pk)
     return row
 
@@ -91,6 +89,4 @@ def _leave(drill: Drill, user: User, *, by: User, reason: str) -> None:
             row.save(update_fields=["left_at"])
         else:
             return
-        book.append(
-            ev.SeatLeft(seat=row.seat, who=str(user.pseudonym), reason=reason), actor=str(by.pseudonym)
-        )
+        book.append(ev.SeatLeft(seat=row.seat, who=str(user.pseudonym), reason=reason), actor=str(by.pseudonym))

@@ -196,7 +196,11 @@ def _play(drill: Drill, seat: Seat, verb: str, data: Any) -> Any:
             return services.take_hint(drill=drill, seat=seat, hint=data.get("hint", ""))
         case "decide":
             return services.decide(
-                drill=drill, seat=seat, inject=data.get("inject", ""), option=data.get("option", ""), reason=data.get("reason", "")
+                drill=drill,
+                seat=seat,
+                inject=data.get("inject", ""),
+                option=data.get("option", ""),
+                reason=data.get("reason", ""),
             )
         case "report":
             return {
@@ -217,7 +221,9 @@ def _sit(drill: Drill, seat: Seat, verb: str, data: Any) -> Any:
         case "read":
             return services.mark_inject_read(drill=drill, seat=seat, inject=data.get("inject", ""))
         case "reply":
-            return services.reply_inject(drill=drill, seat=seat, inject=data.get("inject", ""), text=data.get("text", ""))
+            return services.reply_inject(
+                drill=drill, seat=seat, inject=data.get("inject", ""), text=data.get("text", "")
+            )
         case "note":
             scope, topic = data.get("scope", "team"), data.get("topic", "note")
             return services.note(
@@ -262,7 +268,9 @@ def _direct(drill: Drill, seat: Seat, verb: str, data: Any) -> Any:
                 expects="reply" if data.get("expects") == "reply" else "nothing",
             )
         case "mark":
-            return services.mark_inject(drill=drill, by=by, inject=data.get("inject", ""), points=_number(data, "points"))
+            return services.mark_inject(
+                drill=drill, by=by, inject=data.get("inject", ""), points=_number(data, "points")
+            )
         case "rate":
             return services.rate(drill=drill, by=by, subject=data.get("subject", ""), points=_number(data, "points"))
         case "campaign":

@@ -68,7 +68,8 @@ def _trend(drills: list[Drill]) -> dict[str, Any] | None:
         return None
     step = 300 / (len(drills) - 1)
     dots = [
-        {"x": round(i * step, 1), "y": round(60 - float(d.score or 0) * 0.6, 1), "drill": d} for i, d in enumerate(drills)
+        {"x": round(i * step, 1), "y": round(60 - float(d.score or 0) * 0.6, 1), "drill": d}
+        for i, d in enumerate(drills)
     ]
     return {"dots": dots, "line": " ".join(f"{dot['x']},{dot['y']}" for dot in dots)}
 
@@ -221,7 +222,10 @@ def remove(request: HttpRequest, pk: int, seat_pk: int) -> HttpResponse:
     drill = managed(request.user, pk)
     row = get_object_or_404(drill.seats.select_related("user"), pk=seat_pk)
     return _try(
-        request, drill, lambda: services.remove_from_seat(drill=drill, user=row.user, by=request.user), _("已取消席位。")
+        request,
+        drill,
+        lambda: services.remove_from_seat(drill=drill, user=row.user, by=request.user),
+        _("已取消席位。"),
     )
 
 

@@ -224,7 +224,9 @@ def event_log(request: HttpRequest, pk: int) -> HttpResponse:
         row["seq"] = row.pop("n")  # nothing is hidden here, so the viewer's number is the log's
     audit.record("drill.log_downloaded", drill, by=request.user, organisation=drill.organisation)
     body = json.dumps(
-        {"drill": drill.pk, "title": drill.title, "scenario": drill.scenario, "events": rows}, ensure_ascii=False, indent=1
+        {"drill": drill.pk, "title": drill.title, "scenario": drill.scenario, "events": rows},
+        ensure_ascii=False,
+        indent=1,
     )
     response = HttpResponse(body, content_type="application/json; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="drill-{drill.pk}-events.json"'
@@ -313,7 +315,10 @@ def add_finding(request: HttpRequest, pk: int) -> HttpResponse:
                 messages.error(request, error)
         return _back(drill)
     return _try(
-        request, drill, lambda: services.add_finding(drill=drill, by=request.user, **form.cleaned_data), _("已登记整改任务。")
+        request,
+        drill,
+        lambda: services.add_finding(drill=drill, by=request.user, **form.cleaned_data),
+        _("已登记整改任务。"),
     )
 
 

@@ -37,11 +37,13 @@ SECONDS = 30.0  # for one awaited thing; the slowest driver takes a tenth of it
 LIMITS = Limits(memory_mib=768)
 
 
-@pytest.fixture(params=[
-    "memory",
-    pytest.param("netns", marks=pytest.mark.netns),
-    pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow]),
-])
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("netns", marks=pytest.mark.netns),
+        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow]),
+    ]
+)
 async def driver(request: pytest.FixtureRequest) -> AsyncIterator[Driver]:
     kind = load(request.param)
     probe = await kind.probe()
@@ -67,15 +69,25 @@ def small_range(range_id: str = "c0ffee000001", block: int = 41) -> RangePlan:
     shop = ZonePlan("shop", f"10.{block}.2.0/24", f"lb{range_id[-6:]}b", 1.0)
 
     def leg(zone: int, host: int, ifname: str = "eth0") -> InterfacePlan:
-        return InterfacePlan(("office", "shop")[zone - 1], ifname, f"10.{block}.{zone}.{host}", 24,
-                             f"02:4c:{block:02x}:00:{zone:02x}:{host:02x}")
+        return InterfacePlan(
+            ("office", "shop")[zone - 1],
+            ifname,
+            f"10.{block}.{zone}.{host}",
+            24,
+            f"02:4c:{block:02x}:00:{zone:02x}:{host:02x}",
+        )
 
     hosts = ((f"10.{block}.2.10", "plc"), (f"10.{block}.2.20", "tester"))
-    return RangePlan(range_id, (office, shop), (
-        NodePlan("plc", (leg(2, 10),), (controller(),), hosts=hosts),
-        NodePlan("tester", (leg(2, 20),), (ProgramPlan("probe", "probe", {}),), shell=True, hosts=hosts),
-        NodePlan("desk", (leg(1, 30),), (ProgramPlan("probe", "probe", {}),), hosts=hosts),
-    ), LIMITS)
+    return RangePlan(
+        range_id,
+        (office, shop),
+        (
+            NodePlan("plc", (leg(2, 10),), (controller(),), hosts=hosts),
+            NodePlan("tester", (leg(2, 20),), (ProgramPlan("probe", "probe", {}),), shell=True, hosts=hosts),
+            NodePlan("desk", (leg(1, 30),), (ProgramPlan("probe", "probe", {}),), hosts=hosts),
+        ),
+        LIMITS,
+    )
 
 
 class Launched:
@@ -125,7 +137,8 @@ async def test_launched_range_is_what_the_plan_says(lab: Launched) -> None:
     observed = await lab.driver.observe(lab.id)
 
     assert observed == Observed(
-        frozenset({"office", "shop"}), frozenset({"plc", "tester", "desk"}),
+        frozenset({"office", "shop"}),
+        frozenset({"plc", "tester", "desk"}),
         frozenset({("plc", "plc"), ("tester", "probe"), ("desk", "probe")}),
     )
     assert converge(lab.plan, observed) == []

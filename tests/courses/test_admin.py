@@ -138,7 +138,9 @@ def test_question_editor_keeps_to_the_own_banks(trainer, member, signed_in):
     page = client.post(reverse("wagtailsnippets_courses_question:add"), question_form(foreign))
     edit = client.get(reverse("wagtailsnippets_courses_question:edit", args=[question.pk]))
 
-    chosen = client.get(reverse(Question.snippet_viewset.chooser_viewset.get_url_name("choose_results"))).content.decode()
+    chosen = client.get(
+        reverse(Question.snippet_viewset.chooser_viewset.get_url_name("choose_results"))
+    ).content.decode()
 
     others = [
         client.get(reverse(f"wagtailsnippets_courses_question:{name}", args=[question.pk])).status_code
@@ -185,7 +187,10 @@ def test_lessons_take_no_exam_questions(trainer):
 
 
 def test_paper_editor_takes_own_banks_and_courses_only(trainer, signed_in):
-    own, foreign = make_bank(title="自家的题库", organisation=trainer.memberships.get().organisation), make_bank(title="外人的题库")
+    own, foreign = (
+        make_bank(title="自家的题库", organisation=trainer.memberships.get().organisation),
+        make_bank(title="外人的题库"),
+    )
     mine, theirs = make_course("自己写的课程", owner=trainer), make_course("别人写的课程")
     client = signed_in(trainer)
     form = {
@@ -196,11 +201,16 @@ def test_paper_editor_takes_own_banks_and_courses_only(trainer, signed_in):
     }  # fmt: skip
     url = reverse("wagtailsnippets_courses_paper:add")
 
-    refused = [client.post(url, {**form, "bank": bank.pk, "course": course.pk}).status_code for bank, course in ((foreign, mine), (own, theirs))]
+    refused = [
+        client.post(url, {**form, "bank": bank.pk, "course": course.pk}).status_code
+        for bank, course in ((foreign, mine), (own, theirs))
+    ]
     assert (refused, Paper.objects.count()) == ([200, 200], 0)
     client.post(url, {**form, "bank": own.pk, "course": mine.pk})
 
     paper = Paper.objects.get()
     assert (paper.bank, paper.course_id, paper.question_count, paper.is_open) == (own, mine.pk, 2, False)
-    offered = client.get(reverse(type(own).snippet_viewset.chooser_viewset.get_url_name("choose_results"))).content.decode()
+    offered = client.get(
+        reverse(type(own).snippet_viewset.chooser_viewset.get_url_name("choose_results"))
+    ).content.decode()
     assert [bank.title in offered for bank in (own, foreign)] == [True, False]

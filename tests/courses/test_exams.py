@@ -52,7 +52,13 @@ def test_open_exam_draws_the_blueprint_and_keeps_the_rules(member):
 
     session = sit(paper, user, now=NOON)
 
-    assert sorted((one["function"], one["points"]) for one in session.drawn) == [("F1", 3), ("F1", 3), ("F2", 1), ("F2", 1), ("F2", 1)]
+    assert sorted((one["function"], one["points"]) for one in session.drawn) == [
+        ("F1", 3),
+        ("F1", 3),
+        ("F2", 1),
+        ("F2", 1),
+        ("F2", 1),
+    ]
     assert (session.deadline, session.closes_at) == (after(minutes=30), after(minutes=30, seconds=20))
     assert session.rules["functions"] == {"F1": "功能F1", "F2": "功能F2"}
     assert ExamAnswer.objects.filter(session=session, answer__isnull=True).count() == 5
@@ -185,7 +191,9 @@ def test_answers_that_do_not_belong_are_refused(member, junk):
     codes = set()
 
     for question in presented(session):
-        fits = (question.kind == "numeric" and isinstance(junk, str) and len(junk) < 40) or (question.kind == "truefalse" and junk is True)
+        fits = (question.kind == "numeric" and isinstance(junk, str) and len(junk) < 40) or (
+            question.kind == "truefalse" and junk is True
+        )
         if not fits:
             with pytest.raises(Refused) as refused:
                 save_answer(session=session, number=question.number, answer=junk, seq=1, by=user)
@@ -221,10 +229,16 @@ def test_saves_count_up_to_the_last_moment_of_grace_and_none_after(member):
 
     kept = save_answer(session=session, number=question.number, answer=True, seq=1, by=user, now=edge)
     with pytest.raises(Refused) as refused:
-        save_answer(session=session, number=question.number, answer=False, seq=2, by=user, now=edge + timedelta(milliseconds=1))
+        save_answer(
+            session=session, number=question.number, answer=False, seq=2, by=user, now=edge + timedelta(milliseconds=1)
+        )
 
     assert kept.state == "saved"
-    assert (refused.value.code, "没有计入" in refused.value.what, "全部有效" in refused.value.remedy) == ("too_late", True, True)
+    assert (refused.value.code, "没有计入" in refused.value.what, "全部有效" in refused.value.remedy) == (
+        "too_late",
+        True,
+        True,
+    )
     assert session.answers.get(number=question.number).answer is True
 
 
@@ -280,8 +294,24 @@ def test_submit_marks_by_function_and_twice_is_once(member):
     assert (again.submitted_at, AuditEntry.objects.filter(action="exam.submitted").count()) == (after(minutes=2), 1)
     assert (done.score, done.passed, done.submitted_by) == (Decimal("75.0"), True, "learner")
     assert done.result["functions"] == [
-        {"function": "F1", "name": "功能F1", "score": "100.0", "earned": "2.00", "possible": 2, "right": 1, "questions": 1},
-        {"function": "F2", "name": "功能F2", "score": "50.0", "earned": "1.00", "possible": 2, "right": 0, "questions": 1},
+        {
+            "function": "F1",
+            "name": "功能F1",
+            "score": "100.0",
+            "earned": "2.00",
+            "possible": 2,
+            "right": 1,
+            "questions": 1,
+        },
+        {
+            "function": "F2",
+            "name": "功能F2",
+            "score": "50.0",
+            "earned": "1.00",
+            "possible": 2,
+            "right": 0,
+            "questions": 1,
+        },
     ]
     with pytest.raises(Refused, match="交卷"):
         save_answer(session=session, number=1, answer=None, seq=9, by=user, now=after(minutes=3))
@@ -307,7 +337,12 @@ def test_best_exam_is_the_highest_and_tells_its_evidence(member):
 
     assert (best, poor.score) == (good, Decimal("0.0"))
     evidence = best.evidence()
-    assert (evidence["session"], evidence["score"], evidence["seed"], evidence["attempt"]) == (str(good.public_id), "100.0", "abcd", 2)
+    assert (evidence["session"], evidence["score"], evidence["seed"], evidence["attempt"]) == (
+        str(good.public_id),
+        "100.0",
+        "abcd",
+        2,
+    )
     assert sorted(evidence["questions"]) == sorted(QuestionVersion.objects.values_list("pk", flat=True))
     assert best_exam(member(), paper.course) is None
 
@@ -352,7 +387,9 @@ def test_regrade_uses_the_corrected_key_and_keeps_the_former_result(member):
     done = regrade(session=session, by=trainer, reason="答案印错", now=NOON)
 
     assert (done.score, done.passed) == (Decimal("100.0"), True)
-    assert [(h["reason"], h["by"], h["before"]["score"]) for h in done.result["history"]] == [("答案印错", trainer.pk, "0.0")]
+    assert [(h["reason"], h["by"], h["before"]["score"]) for h in done.result["history"]] == [
+        ("答案印错", trainer.pk, "0.0")
+    ]
     assert AuditEntry.objects.get(action="exam.regraded").detail["after"] == "100.0"
 
 

@@ -14,7 +14,19 @@ EVIL = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org
 def test_clean_svg_takes_out_what_runs_or_loads():
     drawing = clean_svg(EVIL)
 
-    for word in ("script", "alert", "evil", "foreignObject", "iframe", "onload", "javascript", "style=", "<a", "image", "animate"):
+    for word in (
+        "script",
+        "alert",
+        "evil",
+        "foreignObject",
+        "iframe",
+        "onload",
+        "javascript",
+        "style=",
+        "<a",
+        "image",
+        "animate",
+    ):
         assert word not in drawing.svg
     assert (drawing.width, drawing.height) == (10, 20)
     assert '<use href="#ok"' in drawing.svg

@@ -56,7 +56,9 @@ def test_share_never_fails_and_stays_within_nought_and_one(kind, answer):
 
 
 marks = st.lists(
-    st.builds(Marked, st.sampled_from(["F1", "F2"]), st.integers(1, 5), st.fractions(0, 1, max_denominator=6)), min_size=1, max_size=20
+    st.builds(Marked, st.sampled_from(["F1", "F2"]), st.integers(1, 5), st.fractions(0, 1, max_denominator=6)),
+    min_size=1,
+    max_size=20,
 )
 
 

@@ -72,7 +72,9 @@ def test_answer_inline_tells_right_from_wrong(member, kind):
     assert InlineAnswer.objects.count() == 1
 
 
-@pytest.mark.parametrize(("answer", "code"), [(None, "empty_answer"), ("nonsense", "bad_answer"), ({"a": "b"}, "bad_answer")])
+@pytest.mark.parametrize(
+    ("answer", "code"), [(None, "empty_answer"), ("nonsense", "bad_answer"), ({"a": "b"}, "bad_answer")]
+)
 def test_answer_inline_refuses_what_is_no_answer(member, answer, code):
     user, course = member(), make_course()
     lesson = make_lesson(course, body=[("question", make_question(make_bank(), use="lesson"))])
@@ -120,8 +122,20 @@ def test_the_last_lesson_completes_the_course_with_evidence(member):
         "revision": course.live_revision_id,
         "hours": "3.0",
         "lessons": [
-            {"id": first.pk, "title": first.title, "minutes": 45, "revision": first.live_revision_id, "done_at": NOON.isoformat()},
-            {"id": second.pk, "title": second.title, "minutes": 45, "revision": second.live_revision_id, "done_at": later.isoformat()},
+            {
+                "id": first.pk,
+                "title": first.title,
+                "minutes": 45,
+                "revision": first.live_revision_id,
+                "done_at": NOON.isoformat(),
+            },
+            {
+                "id": second.pk,
+                "title": second.title,
+                "minutes": 45,
+                "revision": second.live_revision_id,
+                "done_at": later.isoformat(),
+            },
         ],
     }
     assert hours_earned(user, course) == Decimal("3.0")
@@ -167,13 +181,21 @@ def test_search_finds_chinese_inside_words():
     lesson = make_lesson(course, title="清点家底", body=[("markdown", "网络安全**演练**怎么做,读 Modbus 报文")])
     other = make_course("采购入门")
 
-    found = {q: set(type(course).objects.found(q)) for q in ("数据", "演练", "数字化", "据安", "练", "转型 演练", "采购", "炼铁", "。")}
+    found = {
+        q: set(type(course).objects.found(q))
+        for q in ("数据", "演练", "数字化", "据安", "练", "转型 演练", "采购", "炼铁", "。")
+    }
 
     assert found == {
         "数据": {course}, "演练": {course}, "数字化": {course}, "据安": {course}, "练": {course}, "转型 演练": {course},
         "采购": {other}, "炼铁": set(), "。": set(),
     }  # fmt: skip
-    assert [set(LessonPage.objects.found(q)) for q in ("演练", "络安全演", "modb", "数字化")] == [{lesson}, {lesson}, {lesson}, set()]
+    assert [set(LessonPage.objects.found(q)) for q in ("演练", "络安全演", "modb", "数字化")] == [
+        {lesson},
+        {lesson},
+        {lesson},
+        set(),
+    ]
 
 
 def test_search_ranks_the_title_first():

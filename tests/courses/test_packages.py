@@ -24,10 +24,23 @@ ONE = {
         {"question": {"kind": "single", "stem": "选哪个?", "options": ["甲", "乙"], "answer": 1, "explanation": "因为乙"}},
     ],
 }  # fmt: skip
-TWO = {"slug": "two", "title": "第二课", "minutes": 25, "blocks": [{"checklist": {"title": "作业", "items": ["走一圈"]}}]}
+TWO = {
+    "slug": "two",
+    "title": "第二课",
+    "minutes": 25,
+    "blocks": [{"checklist": {"title": "作业", "items": ["走一圈"]}}],
+}
 QUESTIONS = {
     "questions": [
-        {"code": "A", "kind": "truefalse", "stem": "对吗", "answer": True, "requirement": "L1.F1.1.K1", "difficulty": 1, "lesson": "one"},
+        {
+            "code": "A",
+            "kind": "truefalse",
+            "stem": "对吗",
+            "answer": True,
+            "requirement": "L1.F1.1.K1",
+            "difficulty": 1,
+            "lesson": "one",
+        },
         {"code": "B", "kind": "ordering", "stem": "排", "items": ["一", "二", "三"], "function": "F2", "difficulty": 3},
     ]
 }
@@ -50,7 +63,10 @@ def folder(tmp_path):
     write("lessons/two.yml", TWO)
     write("questions.yml", QUESTIONS)
     write("paper.yml", PAPER)
-    write("figures/a.svg", '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><script/><rect width="9" height="9"/></svg>')
+    write(
+        "figures/a.svg",
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><script/><rect width="9" height="9"/></svg>',
+    )
     write.folder = tmp_path
     return write
 
@@ -65,7 +81,11 @@ def folder(tmp_path):
         ("lessons/one.yml", "slug: one\ntitle: [", "YAML"),
         ("lessons/two.yml", {**TWO, "slug": "one"}, "课时代码 one 重复"),
         ("lessons/two.yml", {**TWO, "blocks": [{"figure": {"file": "../../etc/passwd", "alt": "x"}}]}, "没有插图文件"),
-        ("questions.yml", {"questions": [{"code": "A", "kind": "single", "stem": "?", "options": ["a", "b"], "answer": 2}]}, "0 到 1"),
+        (
+            "questions.yml",
+            {"questions": [{"code": "A", "kind": "single", "stem": "?", "options": ["a", "b"], "answer": 2}]},
+            "0 到 1",
+        ),
         ("questions.yml", {"questions": [*QUESTIONS["questions"], QUESTIONS["questions"][0]]}, "题号 A 重复"),
         ("questions.yml", {"questions": [{**QUESTIONS["questions"][0], "lesson": "nine"}]}, "不是本课程的课时"),
         ("paper.yml", {**PAPER, "total": 90}, "与 total 90 不符"),
@@ -89,7 +109,9 @@ def test_read_package_tells_all_faults_with_their_lines(folder):
         read_package(folder.folder)
 
     lines = fault.value.faults
-    assert [any(part in line for line in lines) for part in ("course.yml 第 4 行", "course.yml 第 6 行", "paper.yml")] == [True, True, True]
+    assert [
+        any(part in line for line in lines) for part in ("course.yml 第 4 行", "course.yml 第 6 行", "paper.yml")
+    ] == [True, True, True]
 
 
 @pytest.mark.django_db
@@ -131,13 +153,21 @@ def test_import_course_again_keeps_pages_versions_and_order(folder):
     blocks = [str(b.id) for b in LessonPage.objects.get(slug="one").question_blocks()]
     folder("course.yml", {**COURSE, "lessons": ["two.yml", "one.yml"]})
     folder("lessons/one.yml", {**ONE, "title": "新的第一课", "blocks": ONE["blocks"][::-1]})
-    folder("questions.yml", {"questions": [{**QUESTIONS["questions"][0], "stem": "真的对吗"}, QUESTIONS["questions"][1]]})
+    folder(
+        "questions.yml", {"questions": [{**QUESTIONS["questions"][0], "stem": "真的对吗"}, QUESTIONS["questions"][1]]}
+    )
 
     import_course(folder.folder, by=None)
 
-    assert [(lesson.pk, lesson.title) for lesson in course.lessons()] == [(ids["two"], "第二课"), (ids["one"], "新的第一课")]
+    assert [(lesson.pk, lesson.title) for lesson in course.lessons()] == [
+        (ids["two"], "第二课"),
+        (ids["one"], "新的第一课"),
+    ]
     assert [str(b.id) for b in LessonPage.objects.get(slug="one").question_blocks()] == blocks
-    assert list(Question.objects.filter(use="exam").order_by("code").values_list("current__number", flat=True)) == [2, 1]
+    assert list(Question.objects.filter(use="exam").order_by("code").values_list("current__number", flat=True)) == [
+        2,
+        1,
+    ]
 
 
 @pytest.mark.django_db
@@ -168,7 +198,10 @@ def test_shipped_courses_have_substance(path):
 
     assert len(package.lessons) >= 6
     for lesson in package.lessons:
-        words = sum(len(b.value if isinstance(b.value, str) else "".join(str(v) for v in b.value.model_dump().values())) for b in lesson.blocks)
+        words = sum(
+            len(b.value if isinstance(b.value, str) else "".join(str(v) for v in b.value.model_dump().values()))
+            for b in lesson.blocks
+        )
         assert words >= 1000, lesson.slug
         assert any(b.kind == "figure" for b in lesson.blocks), lesson.slug
     assert len(package.questions) >= 30

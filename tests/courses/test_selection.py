@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from courses.domain.selection import BankTooSmall, Cell, Drawn, Item, draw, opaque, shortages, shuffled
 
 FUNCTIONS, DIFFICULTIES = ("BASE", "F1", "F2"), ("easy", "medium", "hard")
-banks = st.lists(
-    st.tuples(st.sampled_from(FUNCTIONS), st.sampled_from(DIFFICULTIES)), min_size=1, max_size=40
-).map(lambda rows: [Item(str(n), f, d) for n, (f, d) in enumerate(rows)])
+banks = st.lists(st.tuples(st.sampled_from(FUNCTIONS), st.sampled_from(DIFFICULTIES)), min_size=1, max_size=40).map(
+    lambda rows: [Item(str(n), f, d) for n, (f, d) in enumerate(rows)]
+)
 cells = st.lists(
-    st.builds(Cell, st.sampled_from(FUNCTIONS), st.sampled_from(("", *DIFFICULTIES)), st.integers(1, 4), st.integers(1, 5)), max_size=6
+    st.builds(
+        Cell, st.sampled_from(FUNCTIONS), st.sampled_from(("", *DIFFICULTIES)), st.integers(1, 4), st.integers(1, 5)
+    ),
+    max_size=6,
 )
 seeds = st.text("0123456789abcdef", min_size=8, max_size=32)
 
@@ -70,7 +73,10 @@ def test_draw_names_what_is_short():
 def test_draw_is_the_same_on_every_machine():
     bank = [Item(str(n), "F1", "easy") for n in range(6)]
 
-    assert draw(bank, [Cell("F1", "", 3, 2)], "00ff") == [Drawn("1", "F1", 2), Drawn("2", "F1", 2), Drawn("3", "F1", 2)] or True
+    assert (
+        draw(bank, [Cell("F1", "", 3, 2)], "00ff") == [Drawn("1", "F1", 2), Drawn("2", "F1", 2), Drawn("3", "F1", 2)]
+        or True
+    )
     assert draw(bank, [Cell("F1", "", 3, 2)], "00ff") != draw(bank, [Cell("F1", "", 3, 2)], "00fe")
 
 

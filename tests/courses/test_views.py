@@ -66,7 +66,9 @@ def test_lists_take_the_same_queries_for_one_and_three(member, signed_in, name, 
             paper = make_exam()
             enrol(user=user, course=paper.course, by=user)
         client.get(reverse(name))
-        with CaptureQueriesContext(connection, ) as seen:
+        with CaptureQueriesContext(
+            connection,
+        ) as seen:
             assert client.get(reverse(name)).status_code == 200
         counts.append(len(seen))
 
@@ -131,7 +133,9 @@ def test_officers_do_not_join(member, signed_in):
 
 def test_lesson_shows_every_block_and_no_key_before_answering(member, signed_in):
     user, course, bank = member(), make_course(), make_bank()
-    figure, _ = keep_figure('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"/>', title="图", alt="说明", by=user)
+    figure, _ = keep_figure(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"/>', title="图", alt="说明", by=user
+    )
     questions = [make_question(bank, f"L{n}", kind=kind, use="lesson") for n, kind in enumerate(LINES)]
     lesson = make_lesson(
         course,
@@ -146,7 +150,17 @@ def test_lesson_shows_every_block_and_no_key_before_answering(member, signed_in)
 
     page = text(signed_in(user).get(lesson.url))
 
-    for words in ("小标题在此", "<td>1</td>", "富文本", "替代文字在此", "图注在此", "注意标题", "<strong>粗</strong>", "第一项事", figure.url):
+    for words in (
+        "小标题在此",
+        "<td>1</td>",
+        "富文本",
+        "替代文字在此",
+        "图注在此",
+        "注意标题",
+        "<strong>粗</strong>",
+        "第一项事",
+        figure.url,
+    ):
         assert words in page
     assert "<script>alert" not in page
     assert [q.current.explanation in page for q in questions] == [False] * 6
@@ -220,9 +234,16 @@ def test_exam_responses_never_hold_a_key_or_an_explanation(member, signed_in):
     for question in presented(session):
         right = right_answers(session)[question.number]
         answers.append(
-            client.post(reverse("courses:exam_save", args=at), {"number": question.number, "seq": 1, "answer": json.dumps(right)})
+            client.post(
+                reverse("courses:exam_save", args=at),
+                {"number": question.number, "seq": 1, "answer": json.dumps(right)},
+            )
         )
-        answers.append(client.post(reverse("courses:exam_save", args=at), {"number": question.number, "seq": 1, "answer": '"junk"'}))
+        answers.append(
+            client.post(
+                reverse("courses:exam_save", args=at), {"number": question.number, "seq": 1, "answer": '"junk"'}
+            )
+        )
     answers.append(client.get(reverse("courses:exam", args=at)))
     answers.append(client.post(reverse("courses:exam_save_all", args=at), {"hand_in": "1"}, follow=True))
     answers.append(client.post(reverse("courses:exam_hand_in", args=at), follow=True))
@@ -266,7 +287,9 @@ def test_exam_save_after_the_deadline_says_so_and_loses_nothing(member, signed_i
     session = sit(make_exam(), user)
     question = next(q for q in presented(session) if q.kind == "truefalse")
     save_answer(session=session, number=question.number, answer=True, seq=1, by=user)
-    ExamSession.objects.update(deadline=timezone.now() - timedelta(minutes=2), closes_at=timezone.now() - timedelta(minutes=1))
+    ExamSession.objects.update(
+        deadline=timezone.now() - timedelta(minutes=2), closes_at=timezone.now() - timedelta(minutes=1)
+    )
     client = signed_in(user)
 
     late = client.post(
@@ -315,7 +338,9 @@ def test_emptying_a_plain_form_empties_the_answer(member, signed_in):
     number = next(q.number for q in presented(session) if q.kind == "numeric")
     save_answer(session=session, number=number, answer="5", seq=1, by=user)
 
-    signed_in(user).post(reverse("courses:exam_save_all", args=[session.public_id]), {f"shown{number}": "1", f"q{number}": ""})
+    signed_in(user).post(
+        reverse("courses:exam_save_all", args=[session.public_id]), {f"shown{number}": "1", f"q{number}": ""}
+    )
 
     assert session.answers.get(number=number).answer is None
 
@@ -324,8 +349,13 @@ def test_exams_of_others_do_not_exist_for_me(member, signed_in):
     session = sit(make_exam(), member())
     client, at = signed_in(member("learner", "trainer")), [session.public_id]
 
-    assert [client.get(reverse(f"courses:{name}", args=at)).status_code for name in ("exam", "exam_hand_in", "exam_result")] == [404] * 3
-    assert [client.post(reverse(f"courses:{name}", args=at)).status_code for name in ("exam_save", "exam_flag", "exam_save_all")] == [404] * 3
+    assert [
+        client.get(reverse(f"courses:{name}", args=at)).status_code for name in ("exam", "exam_hand_in", "exam_result")
+    ] == [404] * 3
+    assert [
+        client.post(reverse(f"courses:{name}", args=at)).status_code
+        for name in ("exam_save", "exam_flag", "exam_save_all")
+    ] == [404] * 3
     assert client.get(reverse("courses:exam", args=[uuid.uuid4()])).status_code == 404
 
 
@@ -395,7 +425,10 @@ def test_desk_shows_my_courses_and_the_banks_of_my_place(member, signed_in):
     trainer = member("trainer")
     place = trainer.memberships.get().organisation
     mine, theirs = make_course("我写的课", owner=trainer), make_course("别人写的课", owner=member("trainer"))
-    bank, hidden = make_bank(title="本单位题库", organisation=place), make_bank(title="别家题库", organisation=theirs.owner.memberships.get().organisation)
+    bank, hidden = (
+        make_bank(title="本单位题库", organisation=place),
+        make_bank(title="别家题库", organisation=theirs.owner.memberships.get().organisation),
+    )
     finish_course(member(), mine)
 
     page = signed_in(trainer).get(reverse("courses:teaching"))
@@ -411,7 +444,11 @@ def test_banks_questions_and_papers_of_others_are_not_found(member, signed_in):
     question, paper = make_question(bank), make_paper(make_course(), bank)
     client, learner = signed_in(member("trainer")), signed_in(member())
 
-    urls = [reverse("courses:bank", args=[bank.pk]), reverse("courses:question", args=[question.pk]), reverse("courses:paper", args=[paper.pk])]
+    urls = [
+        reverse("courses:bank", args=[bank.pk]),
+        reverse("courses:question", args=[question.pk]),
+        reverse("courses:paper", args=[paper.pk]),
+    ]
 
     assert [client.get(url).status_code for url in urls] == [404] * 3
     assert [learner.get(url).status_code for url in urls] == [403] * 3
@@ -471,13 +508,19 @@ def test_groups_follow_roles(member):
 
 def test_figures_are_pictures_in_a_box_for_signed_in_people(member, signed_in, client):
     figure, removed = keep_figure(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"><script>alert(1)</script><rect/></svg>', title="图", alt="说明", by=None
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"><script>alert(1)</script><rect/></svg>',
+        title="图",
+        alt="说明",
+        by=None,
     )
 
     page = signed_in(member()).get(figure.url)
 
     assert client.get(figure.url).status_code == 302
-    assert (page["Content-Type"], "sandbox" in page["Content-Security-Policy"]) == ("image/svg+xml; charset=utf-8", True)
+    assert (page["Content-Type"], "sandbox" in page["Content-Security-Policy"]) == (
+        "image/svg+xml; charset=utf-8",
+        True,
+    )
     assert "alert" not in text(page)
     assert removed == ("<script>",)
     assert Figure.objects.count() == 1
@@ -502,7 +545,11 @@ def test_plan_rows_get_their_courses(member, rf):
 def test_dossier_tells_the_admin_who_is_late(member, rf):
     admin, course = member("admin"), make_course(lessons=1)
     place = admin.memberships.get().organisation
-    late, done, foreign = member(organisation=place, name="迟到的人"), member(organisation=place), member(name="外厂的人")
+    late, done, foreign = (
+        member(organisation=place, name="迟到的人"),
+        member(organisation=place),
+        member(name="外厂的人"),
+    )
     for user in (late, foreign):
         enrol(user=user, course=course, by=user, due_at=timezone.now() - timedelta(days=1))
     finish_course(done, course)

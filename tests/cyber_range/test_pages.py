@@ -132,7 +132,9 @@ def test_a_drills_range_is_run_from_its_room(member, signed_in: Enter, paper: di
     assert client.get(reverse("cyber_range:capture", args=[instance.pk, "a.pcapng"])).status_code == 403
 
 
-def test_a_capture_is_an_attachment_and_only_what_the_host_lists(member, signed_in: Enter, paper: dict[str, Any]) -> None:
+def test_a_capture_is_an_attachment_and_only_what_the_host_lists(
+    member, signed_in: Enter, paper: dict[str, Any]
+) -> None:
     user = member("security")
     instance = InstanceFactory(organisation=user.memberships.get().organisation, state="ready")
     paper["captures"] = {"captures": [{"name": "office.pcapng"}]}
@@ -183,9 +185,7 @@ def test_a_launch_that_cannot_be_is_told_on_the_instance(member, paper: dict[str
     from cyber_range.tasks import launch
 
     user = member("security")
-    instance, job = services.request_range(
-        scenario="mini", organisation=user.memberships.get().organisation, by=user
-    )
+    instance, job = services.request_range(scenario="mini", organisation=user.memberships.get().organisation, by=user)
     paper["launch"] = UnknownRange("no room", remedy="End a range")
 
     launch(job.pk)

@@ -116,7 +116,9 @@ def planned(people: dict[str, User]) -> Drill:
         duration_minutes=30,
         seed="seed",
         seats=[
-            (people["white"], "white"), (people["blue"], "blue"), (people["blue2"], "blue"),
+            (people["white"], "white"),
+            (people["blue"], "blue"),
+            (people["blue2"], "blue"),
             (people["observer"], "observer"),
         ],
     )

@@ -34,7 +34,14 @@ PLAN = ev.Planned(
     duration_s=600, report_limit_s=120,
 )  # fmt: skip
 ATTACHED = ev.LabAttached(
-    range_id=RANGE, driver="memory", host="local", scenario="mini", scenario_version="1.0.0", digest="d", seed="s", team="t"
+    range_id=RANGE,
+    driver="memory",
+    host="local",
+    scenario="mini",
+    scenario_version="1.0.0",
+    digest="d",
+    seed="s",
+    team="t",
 )
 
 
@@ -74,9 +81,7 @@ anything = st.one_of(
     st.builds(ev.HintGiven, hint=st.just("h"), objective=st.just("find"), cost=st.just(5), text=st.just({"zh": "看"})),
 )  # fmt: skip
 histories = st.lists(st.tuples(st.floats(0, 50), anything, st.sampled_from(["", "a", "b"])), max_size=40).map(
-    lambda gaps: [
-        Entry(i, 100 + sum(g[0] for g in gaps[:i]), g[2], g[1]) for i, g in enumerate(gaps, start=1)
-    ]
+    lambda gaps: [Entry(i, 100 + sum(g[0] for g in gaps[:i]), g[2], g[1]) for i, g in enumerate(gaps, start=1)]
 )
 
 
@@ -181,7 +186,10 @@ def test_score_times_and_shares_are_counted_from_the_log() -> None:
         ("detect", 90.0, True), ("contain", 190.0, None), ("recover", 190.0, None), ("report", None, None)
     ]  # fmt: skip
     assert round(held_share(state, "b"), 3) == 0.667
-    assert [(a.what, a.ref, a.seq) for a in own_actions(state, "b")] == [("submission", "find", 10), ("defence", "cut", 13)]
+    assert [(a.what, a.ref, a.seq) for a in own_actions(state, "b")] == [
+        ("submission", "find", 10),
+        ("defence", "cut", 13),
+    ]
 
 
 def test_words_of_a_replaced_range_change_nothing() -> None:

@@ -91,9 +91,7 @@ def test_a_copier_killed_anywhere_loses_and_doubles_nothing(running: Drill, at: 
     assert len(numbers) >= last > 0
 
 
-def test_a_copier_killed_inside_its_transaction_leaves_nothing(
-    running: Drill, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copier_killed_inside_its_transaction_leaves_nothing(running: Drill, monkeypatch: pytest.MonkeyPatch) -> None:
     following.copy_range_events(drill=fresh(running))
     before = following.copied_numbers(running, running.instance.range_id)
     ranges.call(running.instance, "campaign", action="step", step="knock")
@@ -204,7 +202,9 @@ def test_the_command_looks_once_and_lets_go(settings: Any, tmp_path: Path) -> No
     assert FollowerLease.objects.get(name="follower").until <= timezone.now()
 
 
-def test_files_are_kept_before_the_range_is_given_back(running: Drill, people: dict[str, User], settings: Any, tmp_path: Path) -> None:
+def test_files_are_kept_before_the_range_is_given_back(
+    running: Drill, people: dict[str, User], settings: Any, tmp_path: Path
+) -> None:
     from django.core.files.storage import default_storage
 
     from drills.files import path_of

@@ -31,8 +31,12 @@ def test_a_right_answer_scores_and_is_the_persons_own_action(running: Drill, peo
     topology = ranges.call(running.instance, "topology")
     answer = next(n for n in topology["nodes"] if n["name"] == "intruder")["legs"][0]["ip"]
 
-    wrong = services.submit_objective(drill=running, seat=seat(running, people["blue"]), objective="name_it", value="1.2.3.4")
-    right = services.submit_objective(drill=running, seat=seat(running, people["blue"]), objective="name_it", value=answer)
+    wrong = services.submit_objective(
+        drill=running, seat=seat(running, people["blue"]), objective="name_it", value="1.2.3.4"
+    )
+    right = services.submit_objective(
+        drill=running, seat=seat(running, people["blue"]), objective="name_it", value=answer
+    )
 
     assert (wrong["right"], right["right"]) == (False, True)
     state = until(lambda: _state_when(running, lambda s: s.objectives["name_it"].verified_at is not None))

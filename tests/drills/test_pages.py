@@ -43,12 +43,12 @@ def ended(seated: Drill, people: dict[str, User]) -> Drill:
     return fresh(drill)
 
 
-def test_home_asks_the_same_for_one_and_three_drills(
-    planned: Drill, people: dict[str, User], signed_in: Enter
-) -> None:
+def test_home_asks_the_same_for_one_and_three_drills(planned: Drill, people: dict[str, User], signed_in: Enter) -> None:
     client = signed_in(people["white"])
     client.get(reverse("drills:home"))
-    with CaptureQueriesContext(connection, ) as one:
+    with CaptureQueriesContext(
+        connection,
+    ) as one:
         client.get(reverse("drills:home"))
     for number in range(2):
         services.plan_drill(
@@ -81,7 +81,9 @@ def test_planning_makes_a_drill_and_leads_to_its_lobby(people: dict[str, User], 
     assert (drill.title, drill.organisation, drill.phase) == ("夜班演练", organisation, "planned")
 
 
-@pytest.mark.parametrize(("field", "value"), [("duration_minutes", 2), ("incident_class", "WRONG"), ("scenario", "none")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("duration_minutes", 2), ("incident_class", "WRONG"), ("scenario", "none")]
+)
 def test_a_wrong_plan_says_where(people: dict[str, User], signed_in: Enter, field: str, value: object) -> None:
     data = {
         "organisation": people["white"].memberships.get().organisation_id, "scenario": "mini", "title": "x",
@@ -99,7 +101,9 @@ def test_a_learner_cannot_plan(people: dict[str, User], signed_in: Enter) -> Non
 
 
 @pytest.mark.parametrize("name", ["lobby", "room", "feed", "review", "timeline", "report", "event_log", "moment"])
-def test_a_stranger_knows_nothing_of_a_drill(seated: Drill, people: dict[str, User], signed_in: Enter, name: str) -> None:
+def test_a_stranger_knows_nothing_of_a_drill(
+    seated: Drill, people: dict[str, User], signed_in: Enter, name: str
+) -> None:
     assert signed_in(people["stranger"]).get(reverse(f"drills:{name}", args=[seated.pk])).status_code == 404
 
 
@@ -119,7 +123,9 @@ def test_the_lobby_shows_its_buttons_to_those_who_may(seated: Drill, people: dic
 def test_the_room_allows_styles_inline_and_no_scripts(seated: Drill, people: dict[str, User], signed_in: Enter) -> None:
     page = signed_in(people["blue"]).get(reverse("drills:room", args=[seated.pk]))
 
-    policy = dict(part.strip().split(" ", 1) for part in page["Content-Security-Policy"].split(";") if " " in part.strip())
+    policy = dict(
+        part.strip().split(" ", 1) for part in page["Content-Security-Policy"].split(";") if " " in part.strip()
+    )
     assert "'unsafe-inline'" in policy["style-src"]
     assert "'unsafe-inline'" not in policy["script-src"]
     lobby = signed_in(people["blue"]).get(reverse("drills:lobby", args=[seated.pk]))
@@ -154,7 +160,9 @@ def test_the_feed_gives_each_seat_its_own(seated: Drill, people: dict[str, User]
     assert signed_in(people["blue2"]).get(url).status_code == 403
 
 
-def test_the_feed_costs_the_same_for_few_and_many_events(seated: Drill, people: dict[str, User], signed_in: Enter) -> None:
+def test_the_feed_costs_the_same_for_few_and_many_events(
+    seated: Drill, people: dict[str, User], signed_in: Enter
+) -> None:
     client, url = signed_in(people["blue"]), reverse("drills:feed", args=[seated.pk])
     client.get(url)
     with CaptureQueriesContext(connection) as few:
@@ -227,7 +235,11 @@ def test_a_ticket_is_for_a_console_of_ones_own_seat(seated: Drill, people: dict[
     }
 
     assert answers == {
-        ("blue", "ws"): 409, ("blue", "plc"): 403, ("white", "ws"): 403, ("observer", "ws"): 403, ("blue2", "ws"): 403
+        ("blue", "ws"): 409,
+        ("blue", "plc"): 403,
+        ("white", "ws"): 403,
+        ("observer", "ws"): 403,
+        ("blue2", "ws"): 403,
     }  # fmt: skip  409: allowed, and there is no range
 
 
@@ -296,5 +308,7 @@ def test_captures_are_attachments_of_that_drill_alone(
     answer = client.get(url("office.pcapng"))
     assert b"".join(answer.streaming_content) == b"abc"
     assert answer["Content-Disposition"].startswith("attachment")
-    assert [client.get(url(name)).status_code for name in ("secret.key", "..%2f..%2fsecret_key", ".hidden")] == [404] * 3
+    assert [client.get(url(name)).status_code for name in ("secret.key", "..%2f..%2fsecret_key", ".hidden")] == [
+        404
+    ] * 3
     assert signed_in(people["stranger"]).get(url("office.pcapng")).status_code == 404

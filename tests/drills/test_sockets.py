@@ -36,7 +36,9 @@ def one_database(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 
 
 def socket(path: str, user: Any, headers: list[tuple[bytes, bytes]] | None = None) -> WebsocketCommunicator:
-    one = WebsocketCommunicator(URLRouter(websocket_urlpatterns), path, headers=[ORIGIN] if headers is None else headers)
+    one = WebsocketCommunicator(
+        URLRouter(websocket_urlpatterns), path, headers=[ORIGIN] if headers is None else headers
+    )
     one.scope["user"] = user
     return one
 
@@ -56,7 +58,8 @@ async def quiet(one: WebsocketCommunicator, seconds: float = 0.6) -> bool:
 
 
 @pytest.mark.parametrize(
-    "headers", [[], [(b"origin", b"http://evil.example")], [(b"origin", b"http://127.0.0.1:8000.evil.example")], [ORIGIN, ORIGIN]]
+    "headers",
+    [[], [(b"origin", b"http://evil.example")], [(b"origin", b"http://127.0.0.1:8000.evil.example")], [ORIGIN, ORIGIN]],
 )
 async def test_only_our_own_pages_may_open_a_socket(
     seated: Drill, people: dict[str, User], headers: list[tuple[bytes, bytes]]
@@ -72,7 +75,9 @@ async def test_without_a_seat_there_is_no_bell(seated: Drill, people: dict[str, 
         assert (connected, code) == (False, consumers.NOT_YOURS)
 
 
-async def test_a_bell_carries_nothing_and_hidden_events_ring_for_nobody_else(seated: Drill, people: dict[str, User]) -> None:
+async def test_a_bell_carries_nothing_and_hidden_events_ring_for_nobody_else(
+    seated: Drill, people: dict[str, User]
+) -> None:
     white, blue = (socket(f"/ws/drills/{seated.pk}/", people[name]) for name in ("white", "blue"))
     for one in (white, blue):
         assert (await one.connect())[0]
@@ -256,7 +261,9 @@ async def test_a_seat_without_consoles_gets_no_terminal(seated: Drill, people: d
 
 
 @pytest.mark.parametrize("first", ["no json", "[]", '{"node": "ws"}', b"\x00"])
-async def test_what_is_no_ticket_ends_it(seated: Drill, people: dict[str, User], paper: Pty, first: str | bytes) -> None:
+async def test_what_is_no_ticket_ends_it(
+    seated: Drill, people: dict[str, User], paper: Pty, first: str | bytes
+) -> None:
     one = socket(f"/ws/drills/{seated.pk}/terminal/", people["blue"])
     await one.connect(timeout=5)
     await (one.send_to(bytes_data=first) if isinstance(first, bytes) else one.send_to(first))

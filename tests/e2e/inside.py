@@ -39,10 +39,5 @@ def hurry(speed: str) -> float:
     return float(speed)
 
 
-print(
-    json.dumps(
-        {"exam_answers": exam_answers, "solver": solver, "campaign": campaign, "hurry": hurry}[sys.argv[1]](
-            *sys.argv[2:]
-        )
-    )
-)
+QUESTIONS = {"exam_answers": exam_answers, "solver": solver, "campaign": campaign, "hurry": hurry}
+sys.stdout.write(json.dumps(QUESTIONS[sys.argv[1]](*sys.argv[2:])) + "\n")

@@ -35,7 +35,9 @@ def publish(page: Any) -> Any:
     return page
 
 
-def make_course(title: str = "车间网络入门", *, owner: User | None = None, live: bool = True, lessons: int = 0, **values: Any) -> CoursePage:
+def make_course(
+    title: str = "车间网络入门", *, owner: User | None = None, live: bool = True, lessons: int = 0, **values: Any
+) -> CoursePage:
     index = prepare_teaching()
     course = CoursePage(title=title, slug=f"c-{uuid.uuid4().hex[:8]}", live=False, owner=owner, **values)
     index.add_child(instance=course)
@@ -46,13 +48,17 @@ def make_course(title: str = "车间网络入门", *, owner: User | None = None,
     return course
 
 
-def make_lesson(course: CoursePage, *, title: str = "第一课", body: list[Any] | None = None, live: bool = True, **values: Any) -> LessonPage:
+def make_lesson(
+    course: CoursePage, *, title: str = "第一课", body: list[Any] | None = None, live: bool = True, **values: Any
+) -> LessonPage:
     """`body`: (block type, value) pairs; a Question stands for itself."""
     raw = [
         {"type": kind, "value": value.pk if isinstance(value, Question) else value, "id": str(uuid.uuid4())}
         for kind, value in body or []
     ]
-    page = LessonPage(title=title, slug=f"l-{uuid.uuid4().hex[:8]}", live=False, body=json.dumps(raw), **{"minutes": 45, **values})
+    page = LessonPage(
+        title=title, slug=f"l-{uuid.uuid4().hex[:8]}", live=False, body=json.dumps(raw), **{"minutes": 45, **values}
+    )
     course.add_child(instance=page)
     if live:
         publish(page)
@@ -63,7 +69,9 @@ def make_bank(**values: Any) -> QuestionBank:
     return QuestionBank.objects.create(**{"title": "题库", "slug": f"b-{uuid.uuid4().hex[:8]}", **values})
 
 
-def make_question(bank: QuestionBank, code: str = "Q1", *, kind: str = "single", lines: str | None = None, **values: Any) -> Question:
+def make_question(
+    bank: QuestionBank, code: str = "Q1", *, kind: str = "single", lines: str | None = None, **values: Any
+) -> Question:
     asked = notation.parse(kind, lines or LINES[kind])
     return revise_question(
         bank=bank, code=code, kind=kind, content=asked.content, key=asked.key, by=None,
@@ -71,7 +79,9 @@ def make_question(bank: QuestionBank, code: str = "Q1", *, kind: str = "single",
     )  # fmt: skip
 
 
-def make_paper(course: CoursePage, bank: QuestionBank, *, cells: list[tuple[str, str, int, int]] | None = None, **values: Any) -> Paper:
+def make_paper(
+    course: CoursePage, bank: QuestionBank, *, cells: list[tuple[str, str, int, int]] | None = None, **values: Any
+) -> Paper:
     """Open, without conditions; cells are (function, difficulty, count, points)."""
     paper = Paper.objects.create(
         **{
@@ -80,7 +90,14 @@ def make_paper(course: CoursePage, bank: QuestionBank, *, cells: list[tuple[str,
         }
     )  # fmt: skip
     for function, difficulty, count, points in cells or [("F1", "", 6, 5)]:
-        PaperCell.objects.create(paper=paper, function=function, function_name=f"功能{function}", difficulty=difficulty, count=count, points=points)
+        PaperCell.objects.create(
+            paper=paper,
+            function=function,
+            function_name=f"功能{function}",
+            difficulty=difficulty,
+            count=count,
+            points=points,
+        )
     return paper
 
 
@@ -101,7 +118,9 @@ def finish_course(user: User, course: CoursePage, **values: Any) -> Enrolment:
     enrolment = enrol(user=user, course=course, by=user, **values)
     for lesson in LessonPage.objects.child_of(course).live().order_by("path"):
         for block in lesson.question_blocks():
-            answer_inline(enrolment=enrolment, lesson=lesson, block=str(block.id), answer=right_answer(block.value.current))
+            answer_inline(
+                enrolment=enrolment, lesson=lesson, block=str(block.id), answer=right_answer(block.value.current)
+            )
         complete_lesson(enrolment=enrolment, lesson=lesson, by=user, **values)
     enrolment.refresh_from_db()
     return enrolment

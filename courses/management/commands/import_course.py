@@ -27,11 +27,16 @@ class Command(BaseCommand):
             owner = User.objects.filter(username=options["owner"]).first()
             if owner is None:
                 raise CommandError(f"没有用户 {options['owner']}")
-        place = owner.memberships.active().filter(role="trainer").select_related("organisation").first() if owner else None
+        place = (
+            owner.memberships.active().filter(role="trainer").select_related("organisation").first() if owner else None
+        )
         prepare_teaching()
         try:
             done = import_course(
-                options["folder"], by=owner, organisation=place.organisation if place else None, publish=not options["draft"]
+                options["folder"],
+                by=owner,
+                organisation=place.organisation if place else None,
+                publish=not options["draft"],
             )
         except PackageError as faults:
             raise CommandError("\n".join(faults.faults)) from faults

@@ -26,7 +26,9 @@ def first_line(fd: int) -> bytes:
 
 def main(argv: list[str]) -> int:
     if len(argv) != 1:
-        sys.stderr.write('usage: python -m cyber_range.engine.agents <program>  (first line: {"node": …, "spec": {…}})\n')
+        sys.stderr.write(
+            'usage: python -m cyber_range.engine.agents <program>  (first line: {"node": …, "spec": {…}})\n'
+        )
         return 2
     try:
         start = json.loads(first_line(0))

@@ -38,7 +38,12 @@ async def run(node: NodeContext) -> None:
                 value = (await link.read(str(point["table"]), int(point["address"]), 1, unit=unit))[0]
                 if value != int(point["value"]):
                     differences.append(
-                        {"tag": point["tag"], "address": point["address"], "project": point["value"], "controller": value}
+                        {
+                            "tag": point["tag"],
+                            "address": point["address"],
+                            "project": point["value"],
+                            "controller": value,
+                        }
                     )
         except (ModbusError, OSError, TimeoutError):
             return {"reached": False, "differences": differences}

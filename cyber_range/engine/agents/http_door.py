@@ -103,8 +103,15 @@ async def read_request(reader: asyncio.StreamReader, peer: str) -> Request | Non
 
 
 async def fetch(
-    net: Net, host: str, port: int, path: str, *, method: str = "GET", body: bytes = b"",
-    login: tuple[str, str] | None = None, timeout: float = 5.0,
+    net: Net,
+    host: str,
+    port: int,
+    path: str,
+    *,
+    method: str = "GET",
+    body: bytes = b"",
+    login: tuple[str, str] | None = None,
+    timeout: float = 5.0,
 ) -> tuple[int, bytes]:
     """(status, body); OSError or TimeoutError when there is no answer."""
     sock = await net.connect(host, port, timeout=timeout)

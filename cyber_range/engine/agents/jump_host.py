@@ -57,9 +57,7 @@ class Account:
         for target in spec.get("forward", ()):
             network, _, port = str(target).rpartition(":")
             targets.append((ipaddress.IPv4Network(network), int(port)))
-        return cls(
-            spec["user"], str(spec["password"]), bool(spec.get("admin")), tuple(targets), spec.get("title", "")
-        )
+        return cls(spec["user"], str(spec["password"]), bool(spec.get("admin")), tuple(targets), spec.get("title", ""))
 
     def may_reach(self, host: str, port: int) -> bool:
         try:

@@ -127,7 +127,9 @@ def write_pdu(table: str, address: int, values: Sequence[int]) -> bytes:
     if table == "holding":
         if len(values) == 1:
             return struct.pack(">BHH", 6, address, values[0])
-        return struct.pack(">BHHB", 16, address, len(values), 2 * len(values)) + struct.pack(f">{len(values)}H", *values)
+        return struct.pack(">BHHB", 16, address, len(values), 2 * len(values)) + struct.pack(
+            f">{len(values)}H", *values
+        )
     raise ValueError(f"table {table!r} cannot be written; coil and holding can")
 
 

@@ -129,9 +129,7 @@ async def run(node: NodeContext) -> None:
         bus.close()
 
 
-def modbus_server(
-    memory: Memory, identity: Mapping[str, str], changes: list[tuple[str, int, int]]
-) -> ModbusTcpServer:
+def modbus_server(memory: Memory, identity: Mapping[str, str], changes: list[tuple[str, int, int]]) -> ModbusTcpServer:
     """A pymodbus server over `memory`. It is never asked to listen: the node's network accepts for it."""
 
     async def access(

@@ -63,7 +63,7 @@ def interface(name: str) -> str:
 
 
 def ports(text: str) -> tuple[int, int]:
-    """"502" -> (502, 502), "1000-2000" -> (1000, 2000)."""
+    """ "502" -> (502, 502), "1000-2000" -> (1000, 2000)."""
     low, _, high = text.partition("-")
     pair = int(low), int(high or low)
     if not 0 < pair[0] <= pair[1] < 65536:
@@ -120,8 +120,16 @@ class PacketFilter:
         raise LookupError(f"no rule has handle {handle}")
 
     def decide(
-        self, *, src: str, dst: str, proto: str, dport: int = 0, iif: str = "", oif: str = "",
-        established: bool = False, size: int = 0,
+        self,
+        *,
+        src: str,
+        dst: str,
+        proto: str,
+        dport: int = 0,
+        iif: str = "",
+        oif: str = "",
+        established: bool = False,
+        size: int = 0,
     ) -> Verdict:
         """What happens to one packet of `size` bytes; the rule that decided counts it.
 

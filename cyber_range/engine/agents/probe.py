@@ -65,9 +65,7 @@ def handlers(node: NodeContext) -> dict[str, Handler]:
     return {"try_connect": try_connect, "try_login": try_login, "read_modbus": read_modbus}
 
 
-async def http_login(
-    node: NodeContext, host: str, port: int, path: str, user: str, password: str
-) -> dict[str, Any]:
+async def http_login(node: NodeContext, host: str, port: int, path: str, user: str, password: str) -> dict[str, Any]:
     """HTTP basic authentication: 401 and 403 are refusals, any other answer below 500 is a success."""
     try:
         sock = await node.net.connect(host, port, timeout=4.0)

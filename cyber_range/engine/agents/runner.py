@@ -161,7 +161,9 @@ async def serve_lines(node: str, use: str, spec: Mapping[str, Any], read_fd: int
     emit, flush = await line_writer(write_fd)
     inbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(ValueError, RuntimeError):  # not the main thread: the caller ends us by closing the pipe
+        with contextlib.suppress(
+            ValueError, RuntimeError
+        ):  # not the main thread: the caller ends us by closing the pipe
             loop.add_signal_handler(number, inbox.put_nowait, None)
     reader = asyncio.StreamReader(limit=LINE_LIMIT)
     transport, _ = await loop.connect_read_pipe(
@@ -176,9 +178,7 @@ async def serve_lines(node: str, use: str, spec: Mapping[str, Any], read_fd: int
         await flush()
 
 
-async def read_lines(
-    reader: asyncio.StreamReader, inbox: asyncio.Queue[dict[str, Any] | None], emit: Emit
-) -> None:
+async def read_lines(reader: asyncio.StreamReader, inbox: asyncio.Queue[dict[str, Any] | None], emit: Emit) -> None:
     while line := await reader.readline():
         try:
             command = json.loads(line)

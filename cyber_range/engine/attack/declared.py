@@ -35,7 +35,9 @@ FRAMES = {
 
 def main() -> None:
     json.load(sys.stdin)
-    json.dump({name: bytes(ModbusADURequest(transId=0, unitId=1) / pdu).hex() for name, pdu in FRAMES.items()}, sys.stdout)
+    json.dump(
+        {name: bytes(ModbusADURequest(transId=0, unitId=1) / pdu).hex() for name, pdu in FRAMES.items()}, sys.stdout
+    )
 
 
 if __name__ == "__main__":

@@ -95,7 +95,10 @@ async def _doctor() -> int:
         if place:
             tell(f"✓ {tool}: {place}", f"✓ {tool}: {place}")
         else:
-            tell(f"- {tool}: 没有, 节点里可用 {instead}; 安装: {remedy}", f"- {tool}: missing, nodes have {instead}; {remedy}")
+            tell(
+                f"- {tool}: 没有, 节点里可用 {instead}; 安装: {remedy}",
+                f"- {tool}: missing, nodes have {instead}; {remedy}",
+            )
     return 0
 
 

@@ -14,12 +14,14 @@ from types import MappingProxyType
 from cyber_range.engine.drivers.base import Driver, Probe
 from cyber_range.engine.errors import DriverUnavailable
 
-DRIVERS: Mapping[str, str] = MappingProxyType({
-    "docker": "cyber_range.engine.drivers.docker_engine:DockerDriver",
-    "netns": "cyber_range.engine.drivers.netns:NetnsDriver",
-    "memory": "cyber_range.engine.drivers.memory:MemoryDriver",
-    "capsule": "cyber_range.engine.drivers.capsule:CapsuleDriver",
-})
+DRIVERS: Mapping[str, str] = MappingProxyType(
+    {
+        "docker": "cyber_range.engine.drivers.docker_engine:DockerDriver",
+        "netns": "cyber_range.engine.drivers.netns:NetnsDriver",
+        "memory": "cyber_range.engine.drivers.memory:MemoryDriver",
+        "capsule": "cyber_range.engine.drivers.capsule:CapsuleDriver",
+    }
+)
 PREFERENCE = ("docker", "netns", "memory")  # what `auto` tries, best first; memory always works
 PROBE_SECONDS = 5.0  # a probe promises under a second; an engine that hangs must not hang us
 
@@ -63,8 +65,11 @@ async def probe(name: str) -> Probe:
     except DriverUnavailable as exc:
         return Probe(False, reason=exc.what, remedy=exc.remedy)
     except TimeoutError:
-        return Probe(False, reason=f"The probe of driver {name!r} got no answer in {PROBE_SECONDS:.0f} s",
-                     remedy="See whether the Docker engine hangs: docker version" if name == "docker" else "")
+        return Probe(
+            False,
+            reason=f"The probe of driver {name!r} got no answer in {PROBE_SECONDS:.0f} s",
+            remedy="See whether the Docker engine hangs: docker version" if name == "docker" else "",
+        )
 
 
 async def probe_all() -> dict[str, Probe]:

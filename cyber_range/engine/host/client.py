@@ -32,7 +32,15 @@ from cyber_range.engine.host.wire import (
 
 TIMEOUT = 30.0
 # Verbs that take their time.
-PATIENCE = {"launch": 180.0, "reset": 180.0, "destroy": 60.0, "evaluate": 60.0, "exec": 640.0, "sweep": 120.0, "events": 60.0}
+PATIENCE = {
+    "launch": 180.0,
+    "reset": 180.0,
+    "destroy": 60.0,
+    "evaluate": 60.0,
+    "exec": 640.0,
+    "sweep": 120.0,
+    "events": 60.0,
+}
 # What may be asked twice without anything happening twice (launch: only with a range_id of the caller's).
 REPEATABLE = frozenset({
     "ping", "probe", "capacity", "scenarios", "list", "status", "script", "solver", "topology", "telemetry",
@@ -47,7 +55,9 @@ def _may_repeat(verb: str, args: dict[str, Any]) -> bool:
 
 def _unreachable(path: Path, why: object) -> HostUnreachable:
     return HostUnreachable(
-        f"range-host does not answer on {path}: {why}", remedy="Start it: python -m cyber_range.engine host", socket=str(path)
+        f"range-host does not answer on {path}: {why}",
+        remedy="Start it: python -m cyber_range.engine host",
+        socket=str(path),
     )
 
 

@@ -233,7 +233,8 @@ class Daemon:
         alive = {name for name, lab in self.labs.items() if lab.state != "gone"} | set(self._launching)
         if len(alive) >= self.settings.max_ranges:
             raise Refused(
-                f"this host carries {self.settings.max_ranges} ranges already", remedy="Destroy one, or raise --max-ranges"
+                f"this host carries {self.settings.max_ranges} ranges already",
+                remedy="Destroy one, or raise --max-ranges",
             )
         prepared: asyncio.Future[Lab] = asyncio.get_running_loop().create_future()
         options = {"seed": seed, "team": team, "labels": labels, "speed": speed, "ttl": ttl, "campaign": campaign}
@@ -261,7 +262,9 @@ class Daemon:
         self._launching.pop(range_id, None)
         error = None if task.cancelled() else task.exception()
         if not prepared.done():
-            prepared.set_exception(error or Refused(f"the launch of range {range_id} was stopped", remedy="Launch again"))
+            prepared.set_exception(
+                error or Refused(f"the launch of range {range_id} was stopped", remedy="Launch again")
+            )
             prepared.exception()  # seen: who did not wait is not told again by the loop
         if task.cancelled() or error is not None:
             log.error("launch of range %s failed: %s", range_id, error or "stopped")

@@ -17,7 +17,9 @@ _NAME = re.compile(r"^\d{13}-[a-z][a-z0-9_-]{0,30}-[0-9a-f]{8}\.cast$")
 class Recording:
     """Writes one terminal. Trainees were told that it is recorded."""
 
-    def __init__(self, folder: Path, *, session: str, seat: str, node: str, terminal: str, columns: int, rows: int) -> None:
+    def __init__(
+        self, folder: Path, *, session: str, seat: str, node: str, terminal: str, columns: int, rows: int
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.name = f"{int(time.time() * 1000):013d}-{node}-{terminal[:8]}.cast"
         self._began = time.monotonic()

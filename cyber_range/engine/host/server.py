@@ -113,14 +113,18 @@ class Server:
             log.exception("verb %s", request["verb"])
             answer = _error(
                 request["id"],
-                RangeError(f"{request['verb']} failed: {type(exc).__name__}: {exc}", remedy="Look into range-host's log"),
+                RangeError(
+                    f"{request['verb']} failed: {type(exc).__name__}: {exc}", remedy="Look into range-host's log"
+                ),
             )
         with contextlib.suppress(ConnectionError):
             await _say(writer, answer)
 
     # ------------------------------------------------------------ terminals
 
-    async def _terminal(self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _terminal(
+        self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         """Whether the connection became a terminal (it is used up then)."""
         try:
             terminal, answer = await self._open_terminal(request, reader, writer)
@@ -220,7 +224,9 @@ async def run(daemon: Daemon, listener: socket.socket, path: Path) -> None:
     finally:
         await daemon.close()
         listener.close()
-        with contextlib.suppress(OSError):  # given up root: the folder may not be ours any more, the next start cleans up
+        with contextlib.suppress(
+            OSError
+        ):  # given up root: the folder may not be ours any more, the next start cleans up
             path.unlink(missing_ok=True)  # noqa: ASYNC240 - the loop ends here
 
 

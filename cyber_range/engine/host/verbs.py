@@ -50,7 +50,9 @@ class Verbs:
                 raise
             first = exc.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise BadRequest(f"{verb}: {name}: {first['msg']}", remedy="See cyber_range/engine/host/README.md") from None
+            raise BadRequest(
+                f"{verb}: {name}: {first['msg']}", remedy="See cyber_range/engine/host/README.md"
+            ) from None
 
     @classmethod
     def names(cls) -> list[str]:
@@ -70,7 +72,13 @@ class Verbs:
     async def probe(self) -> Answer:
         found = await registry.probe_all()
         drivers = [
-            {"name": name, "usable": one.usable, "reason": one.reason, "remedy": one.remedy, "unbounded": list(one.unbounded)}
+            {
+                "name": name,
+                "usable": one.usable,
+                "reason": one.reason,
+                "remedy": one.remedy,
+                "unbounded": list(one.unbounded),
+            }
             for name, one in found.items()
         ]
         return {"drivers": drivers, "chosen": self._daemon.chosen}

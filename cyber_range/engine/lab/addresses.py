@@ -127,7 +127,10 @@ def _docker_networks() -> dict[Block, str]:
         if not names:
             return {}
         found = subprocess.run(  # noqa: S603 - likewise; the ids are docker's own
-            [docker, "network", "inspect", *[name.decode() for name in names]], capture_output=True, timeout=5, check=False
+            [docker, "network", "inspect", *[name.decode() for name in names]],
+            capture_output=True,
+            timeout=5,
+            check=False,
         )
         networks = json.loads(found.stdout or b"[]")
     except (OSError, subprocess.SubprocessError, ValueError):

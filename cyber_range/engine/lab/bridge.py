@@ -57,7 +57,13 @@ class BridgeFacts:
     def take_flows(self, flows: Iterable[Mapping[str, Any]], time: float) -> None:
         self._flows_said.append(time)
         for flow in flows:
-            key = (str(flow["zone"]), str(flow["src"]), str(flow["dst"]), str(flow["proto"]), int(flow.get("port") or 0))
+            key = (
+                str(flow["zone"]),
+                str(flow["src"]),
+                str(flow["dst"]),
+                str(flow["proto"]),
+                int(flow.get("port") or 0),
+            )
             counts = {name: int(flow.get(name, 0)) for name in ("packets", "bytes", "established")}
             self._flows.setdefault(key, _Series()).add(time, counts)
         for key in [key for key, series in self._flows.items() if series.samples[-1][0] < time - WINDOW]:
@@ -68,7 +74,9 @@ class BridgeFacts:
             if isinstance(value, int | float):
                 self._counters.setdefault((node, name), deque(maxlen=6000)).append((at, int(value)))
 
-    def poll_rate(self, zone: str, client: str, server: str, port: int, *, within: float, time: float) -> dict[str, float] | None:
+    def poll_rate(
+        self, zone: str, client: str, server: str, port: int, *, within: float, time: float
+    ) -> dict[str, float] | None:
         """Answers and requests per second in the last `within` seconds.
 
         None while the sensor has not spoken over that whole window, or has fallen silent (then nothing is known).

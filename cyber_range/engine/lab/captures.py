@@ -182,7 +182,9 @@ class CaptureStore:
             for file in files:
                 if file.path.name == name:
                     return file.path
-        raise RangeError(f"there is no capture {name!r}", remedy="Choose one that `captures` lists; old ones are rolled away")
+        raise RangeError(
+            f"there is no capture {name!r}", remedy="Choose one that `captures` lists; old ones are rolled away"
+        )
 
     def close(self) -> None:
         for handle in self._handles.values():

@@ -66,7 +66,10 @@ def compile_range(
     )
     fixed = {
         zone.name: frozenset(
-            leg.host for node in scenario.nodes for leg in node.legs if leg.zone == zone.name and isinstance(leg.host, int)
+            leg.host
+            for node in scenario.nodes
+            for leg in node.legs
+            if leg.zone == zone.name and isinstance(leg.host, int)
         )
         for zone in scenario.zones
     }
@@ -177,9 +180,7 @@ def _table(
         values: dict[str, Any] = {"name": node.name}
         if own:
             for attribute in ("ip", "mac", "ifname"):
-                values[attribute] = Leaf(
-                    getattr(own[0], attribute), {leg.zone: getattr(leg, attribute) for leg in own}
-                )
+                values[attribute] = Leaf(getattr(own[0], attribute), {leg.zone: getattr(leg, attribute) for leg in own})
         node_values[node.name] = values
     zone_values = {
         zone.name: {
@@ -247,7 +248,10 @@ def _node(
         routes.append(("0.0.0.0/0", _shared_address(own_zones, legs[node.gateway])))
     # A node of the hidden wiring knows names there; everybody else never hears of it.
     hosts = tuple(
-        (leg.ip, name) for name, others in legs.items() for leg in others if leg.zone not in hidden or leg.zone in own_zones
+        (leg.ip, name)
+        for name, others in legs.items()
+        for leg in others
+        if leg.zone not in hidden or leg.zone in own_zones
     )
     programs = [ProgramPlan(program.name, program.use, program.spec) for program in node.programs]
     programs += [ProgramPlan(t.name, t.use, t.spec) for t in scenario.traffic if t.node == node.name]

@@ -46,7 +46,9 @@ READY_SECONDS = 90.0
 NORMAL_SECONDS = 15.0  # wall seconds an automatic campaign waits for the normal poll rate
 SAVE_EVERY = 5.0  # wall seconds between two notes of the clock
 EVENTS_PER_SECOND = 20  # per program and kind; more are counted and told as one
-QUIET = frozenset({"ready", "reply", "exit", "error", "telemetry", "variables", "polls", "flows", "counters", "pcap", "rates", "view"})
+QUIET = frozenset(
+    {"ready", "reply", "exit", "error", "telemetry", "variables", "polls", "flows", "counters", "pcap", "rates", "view"}
+)
 PLANT_EVENTS = {"alarm": EventKind.ALARM, "crossing": EventKind.CROSSING, "trip": EventKind.TRIP}
 HUB_EVENTS = {"alert": EventKind.ALERT, "asset": EventKind.ASSET}
 
@@ -480,7 +482,9 @@ class Lab:
                 return
             observed = await self.driver.observe(self.range_id)
             # What the health knows as ended is not running, whatever a process list still shows.
-            running = frozenset(k for k in observed.programs if self.health.programs.get(k) and self.health.programs[k].running)
+            running = frozenset(
+                k for k in observed.programs if self.health.programs.get(k) and self.health.programs[k].running
+            )
             given_up = frozenset(k for k in self.health.programs if self.health.given_up(k))
             seen = Observed(observed.zones, observed.nodes, running | given_up)
             actions = converge(self.compiled.plan, seen)
@@ -566,14 +570,18 @@ class Lab:
         """Refused unless the seat has a console on that node."""
         self._node(node)
         if node not in self._seat(seat).consoles:
-            raise Refused(f"seat {seat} has no console on node {node}", remedy="Choose a node of the seat", seat=seat, node=node)
+            raise Refused(
+                f"seat {seat} has no console on node {node}", remedy="Choose a node of the seat", seat=seat, node=node
+            )
 
     def _seat(self, seat: str) -> Any:
         try:
             return self.compiled.scenario.seat(seat)
         except KeyError:
             there = ", ".join(one.id for one in self.compiled.scenario.seats) or "none"
-            raise Refused(f"there is no seat {seat!r} in scenario {self.source.id}", remedy=f"There is: {there}") from None
+            raise Refused(
+                f"there is no seat {seat!r} in scenario {self.source.id}", remedy=f"There is: {there}"
+            ) from None
 
     def _node(self, node: str) -> None:
         if node not in {one.name for one in self.compiled.scenario.nodes}:
@@ -655,7 +663,9 @@ class Lab:
         log.error("task %s of range %s failed", name, self.range_id, exc_info=error)
         if self.state not in ("closing", "gone"):
             with contextlib.suppress(RangeError, OSError):
-                self.tell(EventKind.WARNING, what=f"{name} stopped: {type(error).__name__}: {error}", remedy="Reset the range")
+                self.tell(
+                    EventKind.WARNING, what=f"{name} stopped: {type(error).__name__}: {error}", remedy="Reset the range"
+                )
 
     async def _stop_watching(self, keep: str = "") -> None:
         await self.campaign.stop()

@@ -111,7 +111,9 @@ class Objectives:
                     await look()
                 except Exception as exc:
                     log.exception("%s", what)
-                    self._warn(f"{what} could not be measured: {type(exc).__name__}: {exc}", "Report it with the scenario")
+                    self._warn(
+                        f"{what} could not be measured: {type(exc).__name__}: {exc}", "Report it with the scenario"
+                    )
                     wait = AFTER_FAULT
             await asyncio.sleep(wait)
 

@@ -86,4 +86,9 @@ class PlantView:
                 times.append(round(at, 2))
                 for name, column in columns.items():
                     column.append(values.get(name))
-        return {"at": self.at, "time": self.time, "variables": rows, "history": {"t": times, "values": columns if times else {}}}
+        return {
+            "at": self.at,
+            "time": self.time,
+            "variables": rows,
+            "history": {"t": times, "values": columns if times else {}},
+        }

@@ -73,7 +73,9 @@ async def perform(lab: Lab, action: SolverAction) -> tuple[bool, str]:
     if isinstance(action, SolverSubmit):
         return lab.submit(action.objective, action.value, session="solver", seat=seat)["right"], str(action.value)
     if isinstance(action, SolverWaitStep):
-        return await _until(lab, action.timeout, lambda: lab.campaign.states[action.step].state in OVER, f"step {action.step}")
+        return await _until(
+            lab, action.timeout, lambda: lab.campaign.states[action.step].state in OVER, f"step {action.step}"
+        )
     if isinstance(action, SolverWaitObjective):
         state = lab.objectives.states[action.objective]
         return await _until(lab, action.timeout, lambda: state.state == "verified", f"objective {action.objective}")

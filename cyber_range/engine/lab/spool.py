@@ -45,7 +45,9 @@ class Spool:
 
     def append(self, kind: EventKind, *, at: float, time: float, data: dict[str, Any]) -> RangeEvent:
         """Numbers and writes an event. Readers see it after the next `flush`."""
-        event = RangeEvent(range_id=self._range_id, number=self.last + 1, kind=kind, at=round(at, 3), time=time, data=data)
+        event = RangeEvent(
+            range_id=self._range_id, number=self.last + 1, kind=kind, at=round(at, 3), time=time, data=data
+        )
         if event.number - self._segments[-1] >= SEGMENT_EVENTS:
             self._roll(event.number)
         line = event.model_dump_json().encode() + b"\n"
@@ -208,4 +210,3 @@ def _write_whole(path: Path, text: str) -> None:
     finally:
         os.close(fd)
     os.replace(aside, path)
-

@@ -240,7 +240,14 @@ class FillingLine:
         line.commands = Commands(half_open, True, min(60.0, p.conveyor_max_bpm), True, p.nominal_ml)
         line.advance(WARM_UP_S)
         line.state = replace(
-            line.state, tank_ml=start(p).tank_ml, inflow_ml=0.0, delivered_ml=0.0, spilled_ml=0.0, good=0, over=0, under=0
+            line.state,
+            tank_ml=start(p).tank_ml,
+            inflow_ml=0.0,
+            delivered_ml=0.0,
+            spilled_ml=0.0,
+            good=0,
+            over=0,
+            under=0,
         )
         return line
 

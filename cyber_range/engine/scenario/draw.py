@@ -59,7 +59,9 @@ class Stream:
                 return number % bound
 
 
-def draw_value(draw: Draw, *, seed: str, team: str, key: str, taken: frozenset[int] = frozenset(), highest: int = 0) -> Any:
+def draw_value(
+    draw: Draw, *, seed: str, team: str, key: str, taken: frozenset[int] = frozenset(), highest: int = 0
+) -> Any:
     """The team's value. For a host draw `taken` are used host numbers and `highest` the zone's last one."""
     stream = Stream(seed, team, key)
     if isinstance(draw, IntDraw):

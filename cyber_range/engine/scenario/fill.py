@@ -57,7 +57,9 @@ def fill(value: Any, table: Mapping[str, Any]) -> Any:
     if isinstance(value, str):
         return _fill_text(value, table)
     if isinstance(value, Mapping):
-        return {_fill_text(key, table) if isinstance(key, str) else key: fill(inner, table) for key, inner in value.items()}
+        return {
+            _fill_text(key, table) if isinstance(key, str) else key: fill(inner, table) for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return [fill(inner, table) for inner in value]
     return value

@@ -95,7 +95,9 @@ def load(folder: Path) -> Scenario:
                 raise _error([Problem("story.yml", line, f'unknown key "{key}". Allowed: injects, story')])
             if key in document and key != "process":
                 file, line = places.of((key,))
-                raise _error([Problem(file, line, f"{key} stands in scenario.yml and in story.yml", "Keep one of them")])
+                raise _error(
+                    [Problem(file, line, f"{key} stands in scenario.yml and in story.yml", "Keep one of them")]
+                )
         document.update(story)
     document["files"] = _read_files(folder)
     return check(document, places=places)
@@ -132,9 +134,7 @@ def _error(problems: list[Problem]) -> ScenarioError:
         "\n".join(str(problem) for problem in problems),
         file=first.file,
         line=first.line,
-        problems=[
-            {"file": p.file, "line": p.line, "what": p.what, "remedy": p.remedy} for p in problems
-        ],
+        problems=[{"file": p.file, "line": p.line, "what": p.what, "remedy": p.remedy} for p in problems],
     )
 
 
@@ -217,7 +217,9 @@ def _read_files(folder: Path) -> dict[str, str]:
         size = path.stat().st_size
         total += size
         if size > _FILE_LIMIT or total > _FILES_LIMIT:
-            raise _error([Problem(name, 0, "nodes/ may hold 256 KiB a file and 2 MiB in all", "Make the files smaller")])
+            raise _error(
+                [Problem(name, 0, "nodes/ may hold 256 KiB a file and 2 MiB in all", "Make the files smaller")]
+            )
         try:
             files[name] = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
@@ -259,7 +261,8 @@ def _explain(error: ValidationError, document: Mapping[str, Any], places: _Place
     inner = [
         problem
         for path, problem in found
-        if not any(len(other) > len(path) and other[: len(path)] == path for other in paths) or "missing" in problem.what
+        if not any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+        or "missing" in problem.what
         or "unknown key" in problem.what
     ]
     return _merge_unions(inner)
@@ -394,14 +397,19 @@ def _cross_check(scenario: Scenario, places: _Places) -> Iterator[Problem]:
                     )  # fmt: skip
             if own_zones.count(leg.zone) > 1 and own_zones.index(leg.zone) != j:
                 yield problem((*base, "legs", j), f"two legs in zone {leg.zone}", "A node has one leg in a zone")
-        for key, via in [("gateway", node.gateway), *[(f"routes.{r}", route.via) for r, route in enumerate(node.routes)]]:
+        for key, via in [
+            ("gateway", node.gateway),
+            *[(f"routes.{r}", route.via) for r, route in enumerate(node.routes)],
+        ]:
             if via is None:
                 continue
             where: Path_ = (*base, key) if key == "gateway" else (*base, "routes", int(key.split(".")[1]))
             if via not in nodes:
                 yield unknown(where, "node", via, nodes)
             elif not set(own_zones) & {leg.zone for leg in nodes[via].legs}:
-                yield problem(where, f"{node.name} and {via} share no zone", "A gateway must stand in one of the node's zones")
+                yield problem(
+                    where, f"{node.name} and {via} share no zone", "A gateway must stand in one of the node's zones"
+                )
             elif not nodes[via].forwards:
                 yield problem(where, f"{via} does not forward", f"Set forwards: true on {via}")
         for j, route in enumerate(node.routes):
@@ -409,15 +417,25 @@ def _cross_check(scenario: Scenario, places: _Places) -> Iterator[Problem]:
                 yield unknown((*base, "routes", j, "to"), "zone", route.to, zones)
         names = [program.name for program in node.programs] + [t.name for t in scenario.traffic if t.node == node.name]
         for name in sorted({name for name in names if names.count(name) > 1}):
-            yield problem((*base, "programs"), f'two programs are called "{name}"', "Give one of them a name: of its own")
+            yield problem(
+                (*base, "programs"), f'two programs are called "{name}"', "Give one of them a name: of its own"
+            )
         for j, leg in enumerate(node.legs):
             if node.shell and leg.zone in zones and zones[leg.zone].hidden:
-                yield problem((*base, "legs", j), f"a node with a shell may not stand in hidden zone {leg.zone}", "Trainees never reach the wiring of the plant")
+                yield problem(
+                    (*base, "legs", j),
+                    f"a node with a shell may not stand in hidden zone {leg.zone}",
+                    "Trainees never reach the wiring of the plant",
+                )
     for i, zone in enumerate(scenario.zones):
         used = sum(1 for node in scenario.nodes for leg in node.legs if leg.zone == zone.name)
         room = 2 ** (32 - zone.prefix) - 3
         if used > room:
-            yield problem(("zones", i, "prefix"), f"{used} nodes do not fit into /{zone.prefix} ({room} do)", "Give the zone a smaller prefix")
+            yield problem(
+                ("zones", i, "prefix"),
+                f"{used} nodes do not fit into /{zone.prefix} ({room} do)",
+                "Give the zone a smaller prefix",
+            )
     for key, draw in draws.items():
         if isinstance(draw, HostDraw) and draw.zone not in zones:
             yield unknown(("draws", key, "zone"), "zone", draw.zone, zones)
@@ -431,14 +449,20 @@ def _cross_check(scenario: Scenario, places: _Places) -> Iterator[Problem]:
         if step.node not in nodes:
             yield unknown((*base, "node"), "node", step.node, nodes)
         elif step.program not in {program.name for program in nodes[step.node].programs}:
-            yield unknown((*base, "program"), f"program of {step.node}", step.program, {p.name for p in nodes[step.node].programs})
+            yield unknown(
+                (*base, "program"), f"program of {step.node}", step.program, {p.name for p in nodes[step.node].programs}
+            )
         for j, other in enumerate(step.after):
             if other not in steps:
                 yield unknown((*base, "after", j), "campaign step", other, steps)
         if step.on_blocked is not None and step.on_blocked not in steps:
             yield unknown((*base, "on_blocked"), "campaign step", step.on_blocked, steps)
     for i in _in_circles(scenario):
-        yield problem(("campaign", i), f'step "{scenario.campaign[i].id}" waits for itself', "Break the circle of after and on_blocked")
+        yield problem(
+            ("campaign", i),
+            f'step "{scenario.campaign[i].id}" waits for itself',
+            "Break the circle of after and on_blocked",
+        )
 
     # Objectives.
     if any(objective.kind == "defence" for objective in scenario.objectives) and scenario.production is None:
@@ -463,7 +487,11 @@ def _cross_check(scenario: Scenario, places: _Places) -> Iterator[Problem]:
             if seat not in seats:
                 yield unknown(("objectives", i, "credit", j), "seat", seat, seats)
         if objective.kind == "defence" and all(c.kind == "submission" for c in objective.checks):
-            yield problem(("objectives", i), "a defence objective cannot rest on submissions alone", "Add a check of the plant or the network")
+            yield problem(
+                ("objectives", i),
+                "a defence objective cannot rest on submissions alone",
+                "Add a check of the plant or the network",
+            )
         if sum(c.kind == "submission" for c in objective.checks) > 1:
             yield problem(("objectives", i), "an objective takes one submission", "Split it")
     for i, hint in enumerate(scenario.hints):
@@ -522,15 +550,23 @@ def _check_check(path: Path_, one: Any, nodes: Any, zones: Any, problem: Any, un
         for key, name in (("client", one.client), ("server", one.server)):
             if name not in nodes:
                 yield unknown((*path, key), "node", name, nodes)
-    if isinstance(one, FlowBlockedCheck | PollAliveCheck | FlowAliveCheck) and one.zone is not None and one.zone not in zones:
+    if (
+        isinstance(one, FlowBlockedCheck | PollAliveCheck | FlowAliveCheck)
+        and one.zone is not None
+        and one.zone not in zones
+    ):
         yield unknown((*path, "zone"), "zone", one.zone, zones)
     if isinstance(one, RegisterValueCheck | FileHashCheck):
         if one.node not in nodes:
             yield unknown((*path, "node"), "node", one.node, nodes)
         elif nodes[one.node].shell:
-            yield problem((*path, "node"), f"{one.node} has a trainee's shell", "Measure where nobody but the lab writes")
+            yield problem(
+                (*path, "node"), f"{one.node} has a trainee's shell", "Measure where nobody but the lab writes"
+            )
         elif one.program is not None and one.program not in {p.name for p in nodes[one.node].programs}:
-            yield unknown((*path, "program"), f"program of {one.node}", one.program, {p.name for p in nodes[one.node].programs})
+            yield unknown(
+                (*path, "program"), f"program of {one.node}", one.program, {p.name for p in nodes[one.node].programs}
+            )
     if isinstance(one, PlantBandCheck) and one.low is None and one.high is None:
         yield problem(path, "plant_band needs low or high", "Add one")
     if isinstance(one, PlantCountCheck) and one.at_least is None and one.at_most is None:
@@ -635,5 +671,7 @@ def packaged(name: str, root: Path) -> Path:
         return root / name
     there = sorted(path.parent.name for path in root.glob("*/scenario.yml")) if root.is_dir() else []
     raise ScenarioError(
-        f'there is no scenario "{name}"', remedy=f"Choose one of: {', '.join(there) or 'none is installed'}", scenario=name
+        f'there is no scenario "{name}"',
+        remedy=f"Choose one of: {', '.join(there) or 'none is installed'}",
+        scenario=name,
     )

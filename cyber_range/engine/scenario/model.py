@@ -273,7 +273,9 @@ class Step(Form):
     args: dict[str, Any] = Field(default_factory=dict)
     after: tuple[Name, ...] = ()
     delay: Number = Field(default=0, description="scenario seconds after its conditions hold")
-    timeout: float = Field(default=60, gt=0, le=3600, description="scenario seconds, at least 10 wall seconds are given")
+    timeout: float = Field(
+        default=60, gt=0, le=3600, description="scenario seconds, at least 10 wall seconds are given"
+    )
     on_blocked: Name | None = None
     every: float = Field(default=0, ge=0)
     times: int = Field(default=1, ge=1, le=1000)
@@ -332,9 +334,13 @@ class PollAliveCheck(Form):
     client: Name
     server: Name
     port: Whole = 502
-    zone: Name | None = Field(default=None, description="bridge where it is counted; default the zone both share, else the server's")
+    zone: Name | None = Field(
+        default=None, description="bridge where it is counted; default the zone both share, else the server's"
+    )
     ratio: float = Field(default=0.95, gt=0, le=1)
-    rate: float | None = Field(default=None, gt=0, description="answers per second; default the rate measured at the start")
+    rate: float | None = Field(
+        default=None, gt=0, description="answers per second; default the rate measured at the start"
+    )
     within: float = Field(default=5, gt=0, description="wall seconds looked back")
 
 
@@ -504,7 +510,11 @@ class SolverExec(Form):
     @classmethod
     def _as_typed(cls, argv: Any) -> Any:
         """A drawn number is typed as text."""
-        return [str(word) if isinstance(word, int | float) else word for word in argv] if isinstance(argv, list | tuple) else argv
+        return (
+            [str(word) if isinstance(word, int | float) else word for word in argv]
+            if isinstance(argv, list | tuple)
+            else argv
+        )
 
 
 class SolverSubmit(Form):

@@ -32,7 +32,19 @@ class Connection:
 class Dialogue:
     """Both directions of a Modbus connection and what was asked and answered since the last report."""
 
-    __slots__ = ("answers", "asks", "client", "down", "exceptions", "requests", "responses", "server", "told", "up", "writes")
+    __slots__ = (
+        "answers",
+        "asks",
+        "client",
+        "down",
+        "exceptions",
+        "requests",
+        "responses",
+        "server",
+        "told",
+        "up",
+        "writes",
+    )
 
     def __init__(self, client: str, server: str) -> None:
         self.client, self.server = client, server
@@ -227,5 +239,3 @@ class Monitor:
                 "modbus_writes": self.modbus_writes, "undecoded": self.undecoded, **self.rules.counters,
             },
         }  # fmt: skip
-
-

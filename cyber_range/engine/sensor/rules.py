@@ -137,7 +137,12 @@ class Rules:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.counters: dict[str, int] = {"alerts": 0, "unauthorized_writes": 0, "rogue_requests": 0, "out_of_limit_writes": 0}
+        self.counters: dict[str, int] = {
+            "alerts": 0,
+            "unauthorized_writes": 0,
+            "rogue_requests": 0,
+            "out_of_limit_writes": 0,
+        }
         self._functions = {(m.client, m.server): m.functions for m in policy.masters}
         self._limits = {(x.server, x.table, x.address): x for x in policy.limits}
         self._windows: dict[tuple[Any, ...], Window] = {}

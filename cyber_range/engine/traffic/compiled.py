@@ -42,6 +42,7 @@ async def compiled(module: str, request: Mapping[str, Any]) -> dict[str, bytes]:
     if process.returncode != 0:
         last = err.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise NotCompiled(
-            f"packets of {module} could not be compiled: {last[0]}", remedy="See whether scapy is installed: lianbing doctor"
+            f"packets of {module} could not be compiled: {last[0]}",
+            remedy="See whether scapy is installed: lianbing doctor",
         )
     return {name: bytes.fromhex(text) for name, text in json.loads(out).items()}

@@ -42,7 +42,7 @@ def name_query(at: Mapping[str, str]) -> Packet:
 def service_search(at: Mapping[str, str]) -> Packet:
     """SSDP: a PC looking for printers and gateways."""
     text = (
-        "M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 3\r\n"
+        'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nMX: 3\r\n'
         "ST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n\r\n"
     )
     return (

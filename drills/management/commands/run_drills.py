@@ -31,7 +31,9 @@ CLEAR_EVERY = timedelta(seconds=5)
 
 
 class Command(BaseCommand):
-    help = "Runs the inject clock, copies range events, sends lost jobs again, publishes what is due. One at a time leads."
+    help = (
+        "Runs the inject clock, copies range events, sends lost jobs again, publishes what is due. One at a time leads."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--interval", type=float, default=0.3, help="seconds between two looks (default 0.3)")

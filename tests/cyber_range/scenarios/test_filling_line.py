@@ -64,7 +64,10 @@ def test_every_defence_asks_for_living_production_and_every_objective_has_a_hint
     scenario = load(FOLDER)
 
     assert scenario.production is not None
-    assert {poll.server for poll in scenario.production.polls if poll.kind == "poll_alive"} == {"plc_tank", "plc_filler"}
+    assert {poll.server for poll in scenario.production.polls if poll.kind == "poll_alive"} == {
+        "plc_tank",
+        "plc_filler",
+    }
     hinted = {hint.objective for hint in scenario.hints}
     assert {o.id for o in scenario.objectives} - hinted == {"report"}
     assert all(o.opens_after for o in scenario.objectives)
@@ -98,7 +101,12 @@ def test_every_team_gets_a_lab_whose_parts_fit(team: str) -> None:
 
 def test_answers_differ_between_teams() -> None:
     answers = {
-        (lab.address("attacker"), lab.draws["setpoint_register"], lab.draws["interlock_coil"], lab.draws["ops_password"])
+        (
+            lab.address("attacker"),
+            lab.draws["setpoint_register"],
+            lab.draws["interlock_coil"],
+            lab.draws["ops_password"],
+        )
         for lab in map(compiled, TEAMS[:10])
     }
 
@@ -156,7 +164,11 @@ async def test_the_scripted_blue_team_wins(tmp_path: Path, driver_name: str) -> 
 
     def count(display_filter: str) -> int:
         return sum(
-            len(subprocess.run([tshark, "-r", str(f), "-Y", display_filter], capture_output=True, check=True).stdout.splitlines())
+            len(
+                subprocess.run(
+                    [tshark, "-r", str(f), "-Y", display_filter], capture_output=True, check=True
+                ).stdout.splitlines()
+            )
             for f in captures
         )
 

@@ -139,7 +139,9 @@ class Report:
 
     def end(self) -> None:
         if self._options.summary:
-            for (client, server, port), (packets, writes) in sorted(self._conversations.items(), key=lambda i: -i[1][0]):
+            for (client, server, port), (packets, writes) in sorted(
+                self._conversations.items(), key=lambda i: -i[1][0]
+            ):
                 extra = f"，其中 Modbus 写请求 {writes}" if writes else ""
                 say(self._out, f"{client} → {server}:{port}  {packets} 个报文{extra}")
         say(self._out, f"共 {self.seen} 个报文")

@@ -108,7 +108,14 @@ def any_empty(text: str) -> str:
 
 def describe(rule: FilterRule) -> str:
     parts = [WORDS[rule["action"]]]
-    for key, word in (("iif", "入口"), ("oif", "出口"), ("src", "来自"), ("dst", "去往"), ("proto", ""), ("dport", "端口")):
+    for key, word in (
+        ("iif", "入口"),
+        ("oif", "出口"),
+        ("src", "来自"),
+        ("dst", "去往"),
+        ("proto", ""),
+        ("dport", "端口"),
+    ):
         if value := rule.get(key):
             parts.append(f"{word} {value}".strip())
     if comment := rule.get("comment"):

@@ -197,7 +197,9 @@ class DockerDriver:
         except TimeoutError:
             session.failure = f"its first process did not answer within {WIRED_SECONDS:.0f} s"
         if session.failure:
-            raise DriverError(f"Node {session.node} did not come up: {session.failure}", remedy="Launch the range again")
+            raise DriverError(
+                f"Node {session.node} did not come up: {session.failure}", remedy="Launch the range again"
+            )
 
     # apply
 
@@ -217,9 +219,7 @@ class DockerDriver:
             if isinstance(action, StartProgram):
                 programs.setdefault(action.node, []).append(action)
         fresh = {node.name for node in nodes}
-        await self._each(
-            self._create_node(client, range_id, lab, node, programs.get(node.name, [])) for node in nodes
-        )
+        await self._each(self._create_node(client, range_id, lab, node, programs.get(node.name, [])) for node in nodes)
         for name, starts in programs.items():
             if name not in fresh:
                 await self._start_programs(lab, name, starts)
@@ -242,7 +242,9 @@ class DockerDriver:
                 other = await self._overlapping(client, zone.subnet)
                 raise AddressSpaceTaken(
                     f"The block {zone.subnet} of zone {zone.name} overlaps with {other}",
-                    remedy="Remove that network, or give the engine another address pool", zone=zone.name, network=other,
+                    remedy="Remove that network, or give the engine another address pool",
+                    zone=zone.name,
+                    network=other,
                 ) from exc
             if exc.status_code != 409:
                 raise wrapped(exc, f"The network of zone {zone.name} cannot be made", zone=zone.name) from exc
@@ -260,7 +262,12 @@ class DockerDriver:
         return "a route or address of this host"
 
     async def _create_node(
-        self, client: docker.DockerClient, range_id: str, lab: DockerRange, node: NodePlan, starts: Sequence[StartProgram]
+        self,
+        client: docker.DockerClient,
+        range_id: str,
+        lab: DockerRange,
+        node: NodePlan,
+        starts: Sequence[StartProgram],
     ) -> None:
         if node.name in lab.sessions:
             await self._start_programs(lab, node.name, starts)
@@ -312,7 +319,9 @@ class DockerDriver:
                 raise DriverError(f"Program {start.program.name} is for node {node}, which does not exist")
             spec = dict(start.program.spec)
             if node in lab.hubs:
-                spec.setdefault("taps", {zone: bridge for zone, bridge in lab.bridges.items() if zone not in lab.hidden})
+                spec.setdefault(
+                    "taps", {zone: bridge for zone, bridge in lab.bridges.items() if zone not in lab.hidden}
+                )
             try:
                 await session.start(start.program.name, start.program.use, spec)
             except OSError as exc:
@@ -401,8 +410,11 @@ class DockerDriver:
 
         try:
             made = await self._call(
-                client.api.exec_create, specs.container_name(range_id, node),
-                [*self._entering(lab, node, mark), *argv], stdin=bool(stdin), environment={"TERM": "dumb"},
+                client.api.exec_create,
+                specs.container_name(range_id, node),
+                [*self._entering(lab, node, mark), *argv],
+                stdin=bool(stdin),
+                environment={"TERM": "dumb"},
             )
             wire = Wire(await self._call(client.api.exec_start, made["Id"], socket=True))
         except docker.errors.DockerException as exc:
@@ -452,8 +464,11 @@ class DockerDriver:
         mark = secrets.token_hex(8)
         try:
             made = await self._call(
-                client.api.exec_create, specs.container_name(range_id, node),
-                [*self._entering(lab, node, mark), "bash", "-i"], stdin=True, tty=True,
+                client.api.exec_create,
+                specs.container_name(range_id, node),
+                [*self._entering(lab, node, mark), "bash", "-i"],
+                stdin=True,
+                tty=True,
                 environment={"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": str(rows)},
             )
             wire = Wire(await self._call(client.api.exec_start, made["Id"], tty=True, socket=True))
@@ -560,7 +575,7 @@ async def hang_up(session: Session, mark: str) -> None:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """"20.10.24+dfsg1" -> (20, 10, 24)."""
+    """ "20.10.24+dfsg1" -> (20, 10, 24)."""
     found: list[int] = []
     for part in version.split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]

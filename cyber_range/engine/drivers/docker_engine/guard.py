@@ -43,9 +43,18 @@ def run_nft(client: docker.DockerClient, image: str, owner: str, range_id: str, 
     """One transaction in the host's network namespace: the first script that the kernel takes."""
     try:
         done = client.containers.run(
-            image, [EACH, "guard", *scripts], entrypoint=["/bin/sh", "-c"], network_mode="host",
-            cap_drop=["ALL"], cap_add=["NET_ADMIN"], security_opt=["no-new-privileges:true"], read_only=True,
-            pids_limit=16, mem_limit="64m", remove=True, stderr=True,
+            image,
+            [EACH, "guard", *scripts],
+            entrypoint=["/bin/sh", "-c"],
+            network_mode="host",
+            cap_drop=["ALL"],
+            cap_add=["NET_ADMIN"],
+            security_opt=["no-new-privileges:true"],
+            read_only=True,
+            pids_limit=16,
+            mem_limit="64m",
+            remove=True,
+            stderr=True,
             labels={RANGE: range_id, OWNER: owner, KIND: "guard"},
         )
     except docker.errors.ContainerError as exc:

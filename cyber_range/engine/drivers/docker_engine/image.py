@@ -136,10 +136,32 @@ def install_libraries(place: Path, architecture: str, progress: Progress) -> Non
     pins.write_text(requirements(), encoding="utf-8")
     tags = [f"manylinux_{tag}_{machine}" for tag in GLIBC_TAGS] + [f"manylinux2014_{machine}", f"linux_{machine}"]
     command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile",
-        "--require-hashes", "--only-binary", ":all:", "--target", str(place), "--python-version", PYTHON,
-        "--implementation", "cp", "--abi", f"cp{PYTHON.replace('.', '')}", "--abi", "abi3", "--abi", "none",
-        *(part for tag in tags for part in ("--platform", tag)), "--requirement", str(pins),
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-compile",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--target",
+        str(place),
+        "--python-version",
+        PYTHON,
+        "--implementation",
+        "cp",
+        "--abi",
+        f"cp{PYTHON.replace('.', '')}",
+        "--abi",
+        "abi3",
+        "--abi",
+        "none",
+        *(part for tag in tags for part in ("--platform", tag)),
+        "--requirement",
+        str(pins),
     ]
     progress("Python libraries: " + ", ".join(listed("libraries.txt")))
     ran(command, "The Python libraries of the range image cannot be fetched", "See that pip reaches its package index")
@@ -205,16 +227,15 @@ def debootstrap(client: docker.DockerClient, tag: str, progress: Progress) -> No
             remedy="apt-get install debootstrap, or load an image and name it: LIANBING_RANGE_BASE=debian:bookworm-slim",
         )
     if os.geteuid() != 0:
-        raise DriverUnavailable(
-            "debootstrap needs root to make the base of the range image", remedy=f"sudo {REMEDY}"
-        )
+        raise DriverUnavailable("debootstrap needs root to make the base of the range image", remedy=f"sudo {REMEDY}")
     with tempfile.TemporaryDirectory(prefix="lianbing-base-") as scratch:
         root = Path(scratch, "root")
         mirror = os.environ.get(MIRROR_VARIABLE)
         progress(f"base: debootstrap {SUITE} (about a minute)")
         ran(
             ["debootstrap", "--variant=minbase", SUITE, str(root), *([mirror] if mirror else [])],
-            "debootstrap failed", f"See that the Debian mirror is reachable, or set {MIRROR_VARIABLE}",
+            "debootstrap failed",
+            f"See that the Debian mirror is reachable, or set {MIRROR_VARIABLE}",
         )
         for name in ("resolv.conf", "hosts"):
             shutil.copy(f"/etc/{name}", root / "etc" / name)
@@ -223,12 +244,29 @@ def debootstrap(client: docker.DockerClient, tag: str, progress: Progress) -> No
         progress("base: " + " ".join(listed("packages.txt")) + " (about a minute)")
         quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "LANG=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
         ran(
-            ["chroot", str(root), *quiet, "apt-get", "install", "--yes", "--quiet", "--no-install-recommends",
-             *listed("packages.txt")],
-            "The Debian packages of the range image cannot be installed", "See that the Debian mirror is reachable",
+            [
+                "chroot",
+                str(root),
+                *quiet,
+                "apt-get",
+                "install",
+                "--yes",
+                "--quiet",
+                "--no-install-recommends",
+                *listed("packages.txt"),
+            ],
+            "The Debian packages of the range image cannot be installed",
+            "See that the Debian mirror is reachable",
         )
-        for waste in ("var/lib/apt/lists", "var/cache/apt", "usr/share/doc", "usr/share/man", "usr/share/locale",
-                      "usr/sbin/policy-rc.d", "etc/resolv.conf"):
+        for waste in (
+            "var/lib/apt/lists",
+            "var/cache/apt",
+            "usr/share/doc",
+            "usr/share/man",
+            "usr/share/locale",
+            "usr/sbin/policy-rc.d",
+            "etc/resolv.conf",
+        ):
             path = root / waste
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         progress("base: importing")
@@ -239,7 +277,9 @@ def debootstrap(client: docker.DockerClient, tag: str, progress: Progress) -> No
         finally:
             packing.wait()
         if "errorDetail" in said or not has(client, tag):
-            raise DriverError(f"The engine did not import the base image: {said[-300:]}", remedy="See its free disk space")
+            raise DriverError(
+                f"The engine did not import the base image: {said[-300:]}", remedy="See its free disk space"
+            )
 
 
 # the image
@@ -291,7 +331,9 @@ def build(progress: Progress = print) -> str:
         progress(f"{tag} is ready")
         return tag
     except docker.errors.DockerException as exc:
-        raise DriverError(f"The range image was not built: {exc}", remedy="See the engine's log and free disk space") from exc
+        raise DriverError(
+            f"The range image was not built: {exc}", remedy="See the engine's log and free disk space"
+        ) from exc
     finally:
         client.close()
 
@@ -312,8 +354,13 @@ def built(client: docker.DockerClient, packed: Path, base: str, content: str, pr
     found, last = "", collections.deque[str](maxlen=4)
     with packed.open("rb") as file:
         for line in client.api.build(
-            fileobj=file, custom_context=True, rm=True, forcerm=True, decode=True,
-            buildargs={"BASE": base}, labels={HASH_LABEL: content},
+            fileobj=file,
+            custom_context=True,
+            rm=True,
+            forcerm=True,
+            decode=True,
+            buildargs={"BASE": base},
+            labels={HASH_LABEL: content},
         ):
             if "error" in line:
                 raise DriverError(
@@ -345,12 +392,21 @@ def tried(client: docker.DockerClient, image: str) -> None:
     """A container without network loads every library and finds every tool, or the tag does not move."""
     try:
         client.containers.run(
-            image, ["-I", "-c", PROOF], entrypoint=["python3"], network_mode="none", read_only=True, cap_drop=["ALL"],
-            security_opt=["no-new-privileges"], remove=True, stderr=True,
+            image,
+            ["-I", "-c", PROOF],
+            entrypoint=["python3"],
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            remove=True,
+            stderr=True,
         )
     except docker.errors.ContainerError as exc:
         said = (exc.stderr or b"").decode(errors="replace").strip()[-400:]
-        raise DriverError(f"The new range image does not work: {said}", remedy="Build it anew after the repair") from exc
+        raise DriverError(
+            f"The new range image does not work: {said}", remedy="Build it anew after the repair"
+        ) from exc
 
 
 def forget_old(client: docker.DockerClient, tag: str) -> None:

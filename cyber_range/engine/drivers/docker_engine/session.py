@@ -57,7 +57,9 @@ class Session:
             self._wire.close()
             self.answered.set()
             if not self.failure:
-                self.failure = f"the container of {self.node} has ended: {self.stderr.strip()[-500:] or 'no last words'}"
+                self.failure = (
+                    f"the container of {self.node} has ended: {self.stderr.strip()[-500:] or 'no last words'}"
+                )
             for program, code in self.programs.items():
                 if code is None:
                     self.programs[program] = GONE

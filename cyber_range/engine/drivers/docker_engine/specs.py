@@ -72,13 +72,15 @@ def network(range_id: str, owner: str, zone: ZonePlan, taken: Iterable[str], ser
 
 
 def init_argument(node: NodePlan) -> str:
-    return json.dumps({
-        "node": node.name,
-        "legs": [{"ifname": leg.ifname, "ip": leg.ip, "mac": leg.mac} for leg in node.interfaces],
-        "routes": [list(route) for route in node.routes],
-        "neighbours": [list(neighbour) for neighbour in node.neighbours],
-        "keep_net_admin": "net_admin" in node.caps,
-    })
+    return json.dumps(
+        {
+            "node": node.name,
+            "legs": [{"ifname": leg.ifname, "ip": leg.ip, "mac": leg.mac} for leg in node.interfaces],
+            "routes": [list(route) for route in node.routes],
+            "neighbours": [list(neighbour) for neighbour in node.neighbours],
+            "keep_net_admin": "net_admin" in node.caps,
+        }
+    )
 
 
 def container(
@@ -96,7 +98,10 @@ def container(
         "tty": False,
         "stop_signal": "KILL",
         "labels": labels(
-            range_id, owner, "node", node.name,
+            range_id,
+            owner,
+            "node",
+            node.name,
             **{
                 PLACEMENT: node.placement,
                 SHELL: str(node.shell and not hub).lower(),
@@ -104,9 +109,9 @@ def container(
             },
         ),
         "mac_address": first.mac if first is not None and api < MAC_PER_LEG_API else None,
-        "networking_config": None if first is None else {
-            "EndpointsConfig": {network_name(range_id, first.zone): endpoint(first.ip, first.mac, api)}
-        },
+        "networking_config": None
+        if first is None
+        else {"EndpointsConfig": {network_name(range_id, first.zone): endpoint(first.ip, first.mac, api)}},
         "host_config": host_config(range_id, node, limits, api, first.zone if first is not None else None),
     }
 

@@ -46,8 +46,16 @@ class Filter(Protocol):
     """`agents.packet_filter.PacketFilter`, as far as a packet meets it."""
 
     def decide(
-        self, *, src: str, dst: str, proto: str, dport: int = 0, iif: str = "", oif: str = "",
-        established: bool = False, size: int = 0,
+        self,
+        *,
+        src: str,
+        dst: str,
+        proto: str,
+        dport: int = 0,
+        iif: str = "",
+        oif: str = "",
+        established: bool = False,
+        size: int = 0,
     ) -> str: ...
 
 
@@ -310,9 +318,14 @@ class Fabric:
             return self._complain(host, icmp_error(UNREACHABLE, NET, leg.ip, packet), errno.ENETUNREACH)
         out, next_hop = hop
         verdict = host.filter.decide(
-            src=packet.src, dst=packet.dst, proto=PROTOCOL_NAMES.get(packet.proto, str(packet.proto)),
-            dport=0 if packet.proto == ICMP else packet.dport, iif=leg.plan.ifname, oif=out.plan.ifname,
-            established=host.connections.established(packet), size=packet.size,
+            src=packet.src,
+            dst=packet.dst,
+            proto=PROTOCOL_NAMES.get(packet.proto, str(packet.proto)),
+            dport=0 if packet.proto == ICMP else packet.dport,
+            iif=leg.plan.ifname,
+            oif=out.plan.ifname,
+            established=host.connections.established(packet),
+            size=packet.size,
         )
         if verdict == "reject":
             return self._complain(host, icmp_error(UNREACHABLE, PROHIBITED, leg.ip, packet), errno.EHOSTUNREACH)
@@ -401,8 +414,12 @@ class Fabric:
         """What the stack of `host` does with a packet that no relay of ours has sent."""
         if packet.proto == ICMP:
             if packet.icmp[0] == 8:
-                self._reply(host, Packet(packet.dst, packet.src, ICMP, packet.sport, packet.sport, seq=packet.seq,
-                                         payload=packet.payload))
+                self._reply(
+                    host,
+                    Packet(
+                        packet.dst, packet.src, ICMP, packet.sport, packet.sport, seq=packet.seq, payload=packet.payload
+                    ),
+                )
             elif packet.icmp[0] == 0:
                 waiting = host.echoes.pop((packet.sport, packet.seq), None)
                 if waiting is not None and not waiting.done():
@@ -463,8 +480,16 @@ class Fabric:
     async def ping(self, host: Host, ip: str, number: int, timeout: float) -> float | None:
         """Seconds of one echo, None without an answer; OSError when the network says why."""
         identifier = host.next_ident()
-        packet = Packet(self.source_for(host, ip), ip, ICMP, identifier, identifier, seq=number, icmp=(8, 0),
-                        payload=bytes(range(56)))
+        packet = Packet(
+            self.source_for(host, ip),
+            ip,
+            ICMP,
+            identifier,
+            identifier,
+            seq=number,
+            icmp=(8, 0),
+            payload=bytes(range(56)),
+        )
         answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         host.echoes[identifier, number] = answered
         start = time.perf_counter()

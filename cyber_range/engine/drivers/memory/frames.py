@@ -85,8 +85,16 @@ class Packet:
             options = SYN_OPTIONS if self.flags & SYN else b""
             words = (20 + len(options)) // 4
             head = struct.pack(
-                "!HHIIBBHHH", self.sport, self.dport, self.seq & 0xFFFFFFFF, self.ack & 0xFFFFFFFF,
-                words << 4, self.flags, 0 if self.flags & RST else WINDOW, 0, 0,
+                "!HHIIBBHHH",
+                self.sport,
+                self.dport,
+                self.seq & 0xFFFFFFFF,
+                self.ack & 0xFFFFFFFF,
+                words << 4,
+                self.flags,
+                0 if self.flags & RST else WINDOW,
+                0,
+                0,
             )
             body, at = head + options + self.payload, 16
         else:
@@ -107,8 +115,17 @@ class Packet:
 
     def ip_bytes(self, ttl: int | None = None) -> bytes:
         head = struct.pack(
-            "!BBHHHBBH4s4s", 0x45, 0, 20 + len(self.l4), self.ident, 0x4000, self.ttl if ttl is None else ttl,
-            self.proto, 0, packed_ip(self.src), packed_ip(self.dst),
+            "!BBHHHBBH4s4s",
+            0x45,
+            0,
+            20 + len(self.l4),
+            self.ident,
+            0x4000,
+            self.ttl if ttl is None else ttl,
+            self.proto,
+            0,
+            packed_ip(self.src),
+            packed_ip(self.dst),
         )
         return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + self.l4
 
@@ -119,8 +136,16 @@ class Packet:
 def arp_frame(operation: int, sender: tuple[str, str], target: tuple[str, str], dst_mac: str) -> bytes:
     """`sender` and `target` are (mac, ip); operation 1 asks, 2 answers. A request's target mac is zero."""
     body = struct.pack(
-        "!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, operation,
-        packed_mac(sender[0]), packed_ip(sender[1]), packed_mac(target[0]), packed_ip(target[1]),
+        "!HHBBH6s4s6s4s",
+        1,
+        0x0800,
+        6,
+        4,
+        operation,
+        packed_mac(sender[0]),
+        packed_ip(sender[1]),
+        packed_mac(target[0]),
+        packed_ip(target[1]),
     )
     return packed_mac(dst_mac) + packed_mac(sender[0]) + ETH_ARP + body + bytes(18)  # to Ethernet's 60 bytes
 
@@ -155,8 +180,12 @@ def parse(frame: bytes) -> Packet | Arp | None:
         return None
     l4 = frame[14 + header : 14 + length]
     packet = Packet(
-        src=str(IPv4Address(frame[26:30])), dst=str(IPv4Address(frame[30:34])), proto=frame[23], ident=ident,
-        ttl=frame[22], raw_l4=l4,
+        src=str(IPv4Address(frame[26:30])),
+        dst=str(IPv4Address(frame[30:34])),
+        proto=frame[23],
+        ident=ident,
+        ttl=frame[22],
+        raw_l4=l4,
     )
     if packet.proto == TCP and len(l4) >= 20:
         packet.sport, packet.dport, packet.seq, packet.ack, offset, packet.flags = struct.unpack("!HHIIBB", l4[:14])

@@ -218,8 +218,19 @@ async def helped(argv: Sequence[str], station: Station, out: Out) -> int:
 
 
 WORDS: dict[str, Word] = {
-    "echo": echo, "true": true, "false": false, "sleep": sleep, "hostname": hostname, "id": ident, "pwd": pwd,
-    "cat": cat, "ls": ls, "sha256sum": sha256sum, "ip": ip, "ping": ping, "help": helped,
+    "echo": echo,
+    "true": true,
+    "false": false,
+    "sleep": sleep,
+    "hostname": hostname,
+    "id": ident,
+    "pwd": pwd,
+    "cat": cat,
+    "ls": ls,
+    "sha256sum": sha256sum,
+    "ip": ip,
+    "ping": ping,
+    "help": helped,
 }
 
 

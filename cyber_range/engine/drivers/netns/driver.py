@@ -56,8 +56,14 @@ class NetnsDriver:
 
     name: ClassVar[str] = "netns"
 
-    def __init__(self, *, user: str | int | None = None, runner: str = RUNNER, preload: Sequence[str] = (),
-                 execed: Sequence[str] = EXECED) -> None:
+    def __init__(
+        self,
+        *,
+        user: str | int | None = None,
+        runner: str = RUNNER,
+        preload: Sequence[str] = (),
+        execed: Sequence[str] = EXECED,
+    ) -> None:
         self._runner = runner
         self._execed = tuple(execed)
         self._owner = Owner.ourselves()
@@ -110,8 +116,9 @@ class NetnsDriver:
         try:
             return self._ranges[range_id]
         except KeyError:
-            raise UnknownRange(f"The netns driver has no range {range_id!r}", remedy="Launch it again",
-                               range_id=range_id) from None
+            raise UnknownRange(
+                f"The netns driver has no range {range_id!r}", remedy="Launch it again", range_id=range_id
+            ) from None
 
     async def apply(self, range_id: str, actions: Sequence[Action]) -> None:
         of = self._get(range_id)
@@ -145,13 +152,19 @@ class NetnsDriver:
         hub = node.placement == "hub"
         unknown = node.caps - {"net_raw", "net_admin"}
         if unknown:
-            raise DriverError(f"Node {node.name} asks for capability {sorted(unknown)[0]!r}",
-                              remedy="Only net_raw and net_admin can be given")
+            raise DriverError(
+                f"Node {node.name} asks for capability {sorted(unknown)[0]!r}",
+                remedy="Only net_raw and net_admin can be given",
+            )
         caps = node.caps | {"net_raw"} if hub else node.caps
         return {
-            "name": node.name, "hub": hub, "forwards": node.forwards, "hosts": node.hosts,
+            "name": node.name,
+            "hub": hub,
+            "forwards": node.forwards,
+            "hosts": node.hosts,
             "interfaces": [] if hub else [asdict(leg) for leg in node.interfaces],
-            "neighbours": node.neighbours, "routes": node.routes,
+            "neighbours": node.neighbours,
+            "routes": node.routes,
             "fence": confine.Fence.of(of.limits, caps - {"net_admin"} if hub else caps).as_dict(),
         }
 
@@ -176,8 +189,18 @@ class NetnsDriver:
                 passed.append(wire.in_memory(start))
             program = of.add_program(job, node_name, plan.name, write_commands, read_lines)
             try:
-                await of.ask({"verb": "program", "node": node_name, "job": job, "name": plan.name,
-                                     "use": plan.use, "runner": self._runner, "execed": execed}, passed)
+                await of.ask(
+                    {
+                        "verb": "program",
+                        "node": node_name,
+                        "job": job,
+                        "name": plan.name,
+                        "use": plan.use,
+                        "runner": self._runner,
+                        "execed": execed,
+                    },
+                    passed,
+                )
             except BaseException:
                 of.programs.pop(job, None)
                 program.end()
@@ -199,16 +222,18 @@ class NetnsDriver:
             return Observed(frozenset(answer["zones"]), nodes, frozenset(running))
         ordered = sorted(nodes)
         answers = await asyncio.gather(*(of.ask({"verb": "running", "node": name}) for name in ordered))
-        programs = frozenset((name, program) for name, (said, _) in zip(ordered, answers, strict=True)
-                             for program in said["programs"])
+        programs = frozenset(
+            (name, program) for name, (said, _) in zip(ordered, answers, strict=True) for program in said["programs"]
+        )
         return Observed(frozenset(answer["zones"]), nodes, programs)
 
     async def send(self, range_id: str, node: str, program: str, message: Mapping[str, Any]) -> None:
         of = self._get(range_id)
         found = of.program(node, program)
         if found is None:
-            raise DriverError(f"No program {program!r} runs on node {node!r} of range {range_id}",
-                              remedy="Converge the range again")
+            raise DriverError(
+                f"No program {program!r} runs on node {node!r} of range {range_id}", remedy="Converge the range again"
+            )
         await found.write(json.dumps(dict(message)).encode() + b"\n")
 
     def messages(self, range_id: str) -> AsyncIterator[AgentMessage]:
@@ -225,8 +250,9 @@ class NetnsDriver:
             raise DriverError(f"There is no node {node!r} in range {range_id}", remedy="Converge the range again")
         return of, plan
 
-    async def exec(self, range_id: str, node: str, argv: Sequence[str], *, stdin: bytes = b"",
-                   timeout: float = 30.0) -> ExecResult:  # noqa: ASYNC109 - the protocol's word
+    async def exec(
+        self, range_id: str, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0
+    ) -> ExecResult:
         of, _ = self._reachable(range_id, node)
         if not argv:
             raise DriverError("There is no command to run")
@@ -246,12 +272,16 @@ class NetnsDriver:
         feeding: asyncio.Task[None] | None = None
         try:
             try:
-                await of.ask({"verb": "exec", "node": node, "job": job, "argv": list(argv)},
-                                [inner_in, inner_out, inner_err])
+                await of.ask(
+                    {"verb": "exec", "node": node, "job": job, "argv": list(argv)}, [inner_in, inner_out, inner_err]
+                )
             finally:
                 for fd in (inner_in, inner_out, inner_err):
                     os.close(fd)
-            tasks = [loop.create_task(collect(outer_out, OUTPUT_LIMIT)), loop.create_task(collect(outer_err, OUTPUT_LIMIT))]
+            tasks = [
+                loop.create_task(collect(outer_out, OUTPUT_LIMIT)),
+                loop.create_task(collect(outer_err, OUTPUT_LIMIT)),
+            ]
             feeding = loop.create_task(self._feed(outer_in, stdin))
             outer_in = -1
             timed_out = False

@@ -41,7 +41,13 @@ SYSCALLS = {  # number of the calls glibc 2.31 does not wrap; the new ones are e
 OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
 
 CAPABILITIES = {
-    "chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "net_bind_service": 10, "net_admin": 12, "net_raw": 13,
+    "chown": 0,
+    "dac_override": 1,
+    "fowner": 3,
+    "kill": 5,
+    "net_bind_service": 10,
+    "net_admin": 12,
+    "net_raw": 13,
 }
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -103,8 +109,15 @@ def mount_attributes(target: str, attributes: int, *, recursive: bool = True) ->
     """mount_setattr: adds attributes to a mount and everything under it. Kernels before 5.12 have none: remount."""
     request = struct.pack("QQQQ", attributes, 0, 0, 0)
     try:
-        syscall("mount_setattr", MOUNT_SETATTR, AT_FDCWD, os.fsencode(target),
-                AT_RECURSIVE if recursive else 0, request, len(request))
+        syscall(
+            "mount_setattr",
+            MOUNT_SETATTR,
+            AT_FDCWD,
+            os.fsencode(target),
+            AT_RECURSIVE if recursive else 0,
+            request,
+            len(request),
+        )
     except OSError as exc:
         if exc.errno != 38:  # ENOSYS
             raise OSError(exc.errno, f"mount_setattr on {target}: {os.strerror(exc.errno or 0)}") from None
@@ -113,8 +126,15 @@ def mount_attributes(target: str, attributes: int, *, recursive: bool = True) ->
 
 def remount_each(target: str, attributes: int, *, recursive: bool) -> None:
     """The old way: every mount point at or below `target` is remounted with its locked flags kept."""
-    kept = {os.ST_NOSUID: MS_NOSUID, os.ST_NODEV: MS_NODEV, os.ST_NOEXEC: MS_NOEXEC, os.ST_NOATIME: 1024,
-            os.ST_NODIRATIME: 2048, os.ST_RELATIME: 1 << 21, os.ST_RDONLY: MS_RDONLY}
+    kept = {
+        os.ST_NOSUID: MS_NOSUID,
+        os.ST_NODEV: MS_NODEV,
+        os.ST_NOEXEC: MS_NOEXEC,
+        os.ST_NOATIME: 1024,
+        os.ST_NODIRATIME: 2048,
+        os.ST_RELATIME: 1 << 21,
+        os.ST_RDONLY: MS_RDONLY,
+    }
     points = []
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
@@ -139,8 +159,9 @@ def pivot_here(root: str) -> None:
 
 def clone_tree(path: str) -> int:
     """A detached copy of the mount at `path`, as a descriptor (open_tree)."""
-    return syscall("open_tree", OPEN_TREE, AT_FDCWD, os.fsencode(path),
-                   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE)
+    return syscall(
+        "open_tree", OPEN_TREE, AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
+    )
 
 
 def map_owner(tree: int, user_namespace: int) -> None:
@@ -154,8 +175,14 @@ def attach_tree(tree: int, target: str) -> None:
 
 
 def prctl(option: int, value: int = 0, third: int = 0) -> None:
-    call("prctl", ctypes.c_int(option), ctypes.c_ulong(value), ctypes.c_ulong(third), ctypes.c_ulong(0),
-         ctypes.c_ulong(0))
+    call(
+        "prctl",
+        ctypes.c_int(option),
+        ctypes.c_ulong(value),
+        ctypes.c_ulong(third),
+        ctypes.c_ulong(0),
+        ctypes.c_ulong(0),
+    )
 
 
 def die_with_parent(expected_parent: int) -> None:
@@ -267,5 +294,11 @@ def set_title(title: str, name: str = "") -> None:
     if start and end - start > 1:
         room = end - start - 1
         ctypes.memmove(start, title.encode()[:room].ljust(room + 1, b"\0"), room + 1)
-    call("prctl", ctypes.c_int(PR_SET_NAME), (name or title).encode()[:15], ctypes.c_ulong(0), ctypes.c_ulong(0),
-         ctypes.c_ulong(0))
+    call(
+        "prctl",
+        ctypes.c_int(PR_SET_NAME),
+        (name or title).encode()[:15],
+        ctypes.c_ulong(0),
+        ctypes.c_ulong(0),
+        ctypes.c_ulong(0),
+    )

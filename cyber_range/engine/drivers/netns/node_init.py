@@ -37,8 +37,18 @@ from cyber_range.engine.drivers.netns import confine, linux, rtnetlink, tree, wi
 
 TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441
 LOG_TAIL = 4000  # bytes of a failed program's stderr that go into its exit message
-RESET_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ,
-                 signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGQUIT)
+RESET_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGQUIT,
+)
 
 
 @dataclass(slots=True)
@@ -53,8 +63,9 @@ class Job:
 
 
 class NodeInit:
-    def __init__(self, sock: socket.socket, plan: dict[str, Any], fence: confine.Fence, filter_program: bytes,
-                 hub: bool) -> None:
+    def __init__(
+        self, sock: socket.socket, plan: dict[str, Any], fence: confine.Fence, filter_program: bytes, hub: bool
+    ) -> None:
         self.sock = sock
         self.plan = plan
         self.fence = fence
@@ -69,8 +80,10 @@ class NodeInit:
         try:
             self.build(sources, masks)
         except BaseException as exc:  # whatever it is, the supervisor must hear it: nothing else can
-            wire.send(self.sock, {"event": "failed", "error": f"{type(exc).__name__}: {exc}",
-                                  "where": traceback.format_exc(limit=-3)})
+            wire.send(
+                self.sock,
+                {"event": "failed", "error": f"{type(exc).__name__}: {exc}", "where": traceback.format_exc(limit=-3)},
+            )
             os._exit(1)
         wire.send(self.sock, {"event": "built"})
         wakeup, self.alarm = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -140,8 +153,12 @@ class NodeInit:
 
     def sysctls(self) -> None:
         """No IPv6 on any leg, ping for everyone, forwarding only where the plan says so."""
-        values = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1",
-                  "ipv4/ping_group_range": "0 0", "ipv4/ip_forward": str(int(self.plan["forwards"]))}
+        values = {
+            "ipv6/conf/all/disable_ipv6": "1",
+            "ipv6/conf/default/disable_ipv6": "1",
+            "ipv4/ping_group_range": "0 0",
+            "ipv4/ip_forward": str(int(self.plan["forwards"])),
+        }
         for key, value in values.items():
             with contextlib.suppress(FileNotFoundError):  # a kernel built without IPv6
                 linux.write_text(f"/proc/sys/net/{key}", value)
@@ -172,8 +189,7 @@ class NodeInit:
         except OSError:  # a full or vandalised store must not stop the program
             return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
-    def become_program(self, message: dict[str, Any], commands: int, messages: int, spec: list[int],
-                       log: int) -> int:
+    def become_program(self, message: dict[str, Any], commands: int, messages: int, spec: list[int], log: int) -> int:
         os.setsid()
         name, use = message["name"], message["use"]
         if message["execed"]:

@@ -37,12 +37,22 @@ KNOBS = {
 async def look() -> Probe:
     """Runs the steps in a child process; under half a second."""
     if sys.platform != "linux":
-        return Probe(False, f"Rootless ranges need Linux namespaces; this is {sys.platform}", "Use the docker or memory driver")
+        return Probe(
+            False, f"Rootless ranges need Linux namespaces; this is {sys.platform}", "Use the docker or memory driver"
+        )
     try:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-s", "-m", "cyber_range.engine.drivers.netns.probe", cwd="/",
+            sys.executable,
+            "-P",
+            "-s",
+            "-m",
+            "cyber_range.engine.drivers.netns.probe",
+            cwd="/",
             env={"PYTHONPATH": PROJECT, "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
     except OSError as exc:
         return Probe(False, f"{sys.executable} cannot be started: {exc}", "Start the range host from a readable folder")
     try:
@@ -80,14 +90,21 @@ def facts() -> dict[str, str]:
 def explain(step: str, number: int, error: str, known: Mapping[str, str]) -> tuple[str, str]:
     """(reason, remedy) of a failed step. Pure, so that every machine's trouble can be tested on this one."""
     if step == "machine":
-        return (f"There is no system call table for {error}; only {', '.join(sorted(seccomp.REFUSED))} are known",
-                "Use the docker driver")
+        return (
+            f"There is no system call table for {error}; only {', '.join(sorted(seccomp.REFUSED))} are known",
+            "Use the docker driver",
+        )
     if step == "user":
         if known.get("max_user_namespaces") == "0":
-            return "User namespaces are switched off (user.max_user_namespaces is 0)", "sudo sysctl -w user.max_user_namespaces=15000"
+            return (
+                "User namespaces are switched off (user.max_user_namespaces is 0)",
+                "sudo sysctl -w user.max_user_namespaces=15000",
+            )
         if known.get("unprivileged_userns_clone") == "0":
-            return ("User namespaces are for root alone here (kernel.unprivileged_userns_clone is 0)",
-                    "sudo sysctl -w kernel.unprivileged_userns_clone=1")
+            return (
+                "User namespaces are for root alone here (kernel.unprivileged_userns_clone is 0)",
+                "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+            )
         if number == errno.ENOSPC:
             return "No user namespace is left (limit reached)", "sudo sysctl -w user.max_user_namespaces=15000"
         if number in (errno.EPERM, errno.EACCES) and known.get("apparmor_restrict") == "1":
@@ -104,7 +121,10 @@ def explain(step: str, number: int, error: str, known: Mapping[str, str]) -> tup
             return f"No more namespaces are allowed ({error})", "sudo sysctl -w user.max_net_namespaces=15000"
         return f"The kernel lacks a kind of namespace, or something forbids it ({error})", "Use the docker driver"
     if step == "nested":
-        return f"A user namespace inside a user namespace is refused ({error})", "sudo sysctl -w user.max_user_namespaces=15000"
+        return (
+            f"A user namespace inside a user namespace is refused ({error})",
+            "sudo sysctl -w user.max_user_namespaces=15000",
+        )
     if step == "mount":
         if known.get("seccomp") == "2" or known.get("container"):
             return in_container("forbids mounts")
@@ -114,19 +134,26 @@ def explain(step: str, number: int, error: str, known: Mapping[str, str]) -> tup
     if step == "links":
         return (f"Bridges or veth pairs cannot be made ({error})", "sudo modprobe -a bridge veth")
     if step == "filter":
-        return f"The kernel takes no system call filter ({error})", "A kernel with CONFIG_SECCOMP_FILTER, or the docker driver"
+        return (
+            f"The kernel takes no system call filter ({error})",
+            "A kernel with CONFIG_SECCOMP_FILTER, or the docker driver",
+        )
     return f"{step}: {error}", "Use the docker driver"
 
 
 def apparmor() -> tuple[str, str]:
     profile = f"or an AppArmor profile with `userns,` for {sys.executable}"
-    return ("AppArmor restricts user namespaces of ordinary programs (kernel.apparmor_restrict_unprivileged_userns is 1)",
-            f"sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0  ({profile})")
+    return (
+        "AppArmor restricts user namespaces of ordinary programs (kernel.apparmor_restrict_unprivileged_userns is 1)",
+        f"sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0  ({profile})",
+    )
 
 
 def in_container(what: str) -> tuple[str, str]:
-    return (f"The container we run in {what}",
-            "Run the range host on the machine itself, or use the docker or capsule driver")
+    return (
+        f"The container we run in {what}",
+        "Run the range host on the machine itself, or use the docker or capsule driver",
+    )
 
 
 class Failed(Exception):
@@ -152,15 +179,25 @@ def steps() -> None:
     outside, group = os.geteuid(), os.getegid()
     attempt("user", lambda: linux.unshare(linux.CLONE_NEWUSER))
     attempt("map", lambda: linux.new_user_namespace_maps(0, outside, group))
-    attempt("namespaces", lambda: linux.unshare(
-        linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
-        | linux.CLONE_NEWCGROUP))
+    attempt(
+        "namespaces",
+        lambda: linux.unshare(
+            linux.CLONE_NEWNS
+            | linux.CLONE_NEWPID
+            | linux.CLONE_NEWNET
+            | linux.CLONE_NEWUTS
+            | linux.CLONE_NEWIPC
+            | linux.CLONE_NEWCGROUP
+        ),
+    )
     attempt("mount", lambda: linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE))
     attempt("mount", lambda: tree.tmpfs(COVERED, "64k", "64"))
     os.mkdir(f"{COVERED}/proc")
     attempt("links", links)
-    in_child("proc", lambda: linux.mount(
-        "proc", f"{COVERED}/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC))
+    in_child(
+        "proc",
+        lambda: linux.mount("proc", f"{COVERED}/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC),
+    )
     attempt("nested", lambda: linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS))
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     attempt("filter", lambda: linux.load_seccomp(confine.filter_for_this_machine()))

@@ -54,8 +54,9 @@ class Program:
             try:
                 await write_all(self.commands, data)
             except (OSError, TimeoutError) as exc:
-                raise DriverError(f"Program {self.name} on {self.node} takes no commands ({exc})",
-                                  remedy="Reset the range") from exc
+                raise DriverError(
+                    f"Program {self.name} on {self.node} takes no commands ({exc})", remedy="Reset the range"
+                ) from exc
             finally:
                 if self.ended:
                     os.close(self.commands)
@@ -72,8 +73,9 @@ class Program:
 class Range:
     """`on_end` is called once, when the range is over for whatever reason."""
 
-    def __init__(self, range_id: str, limits: Limits, control: socket.socket, death: int,
-                 on_end: Callable[[Range], None]) -> None:
+    def __init__(
+        self, range_id: str, limits: Limits, control: socket.socket, death: int, on_end: Callable[[Range], None]
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.range_id, self.limits = range_id, limits
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -115,8 +117,10 @@ class Range:
                         await asyncio.sleep(0.002)
             answer, back = await asyncio.wait_for(future, REQUEST_SECONDS)
         except TimeoutError as exc:
-            raise DriverError(f"Range {self.range_id} did not answer {request['verb']!r} in {REQUEST_SECONDS:.0f} s",
-                              remedy="Reset the range") from exc
+            raise DriverError(
+                f"Range {self.range_id} did not answer {request['verb']!r} in {REQUEST_SECONDS:.0f} s",
+                remedy="Reset the range",
+            ) from exc
         except OSError as exc:
             raise DriverError(f"Range {self.range_id} ended ({exc})", remedy="Launch it again") from exc
         finally:
@@ -175,8 +179,12 @@ class Range:
 
     def fail_opening(self, why: str) -> None:
         if not self.opened.done():
-            self.opened.set_exception(DriverError(f"Range {self.range_id} could not be built: {why}",
-                                                  remedy="lianbing doctor says what this machine forbids"))
+            self.opened.set_exception(
+                DriverError(
+                    f"Range {self.range_id} could not be built: {why}",
+                    remedy="lianbing doctor says what this machine forbids",
+                )
+            )
             self.opened.exception()  # somebody may have stopped waiting
 
     # -- programs

@@ -33,7 +33,8 @@ def account(user: str | int | None = None) -> tuple[int, int]:
     except KeyError:
         if user is not None:
             raise DriverUnavailable(
-                f"There is no account {user!r} for the range host", remedy=f"useradd --system --shell /usr/sbin/nologin {user}"
+                f"There is no account {user!r} for the range host",
+                remedy=f"useradd --system --shell /usr/sbin/nologin {user}",
             ) from None
         return FALLBACK_UID, FALLBACK_UID
     return found.pw_uid, found.pw_gid
@@ -50,7 +51,9 @@ def drop_privileges(user: str | int | None = None) -> tuple[int, int]:
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     if os.geteuid() != uid or regained():
-        raise DriverUnavailable("Root privileges could not be given up", remedy="Start the range host as an ordinary user")
+        raise DriverUnavailable(
+            "Root privileges could not be given up", remedy="Start the range host as an ordinary user"
+        )
     return uid, gid
 
 
@@ -100,14 +103,21 @@ def readable(path: str, who: tuple[int, int]) -> bool:
     return True
 
 
-def prepare_as_root(who: tuple[int, int], needed: Iterable[str] | None = None, writable: Sequence[str] = ()) -> list[str]:
+def prepare_as_root(
+    who: tuple[int, int], needed: Iterable[str] | None = None, writable: Sequence[str] = ()
+) -> list[str]:
     """Makes `needed` (default: this Python and the engine package) and `writable` reachable for uid, gid `who`.
 
     Call once, as root, before threads. `writable` folders (the range host's own data) are bound back read-write and
     must already belong to the user. Returns what had to be covered; empty when all was open anyway.
     """
-    wanted = list(dict.fromkeys(real for path in (needed if needed is not None else Sources.here().paths())
-                                if os.path.exists(real := os.path.abspath(path))))
+    wanted = list(
+        dict.fromkeys(
+            real
+            for path in (needed if needed is not None else Sources.here().paths())
+            if os.path.exists(real := os.path.abspath(path))
+        )
+    )
     # a name may lead through links to a closed place: both ends are needed
     wanted = list(dict.fromkeys([*wanted, *(os.path.realpath(path) for path in wanted)]))
     closed = {path: first_closed(path, who) for path in (*wanted, *writable)}

@@ -63,7 +63,7 @@ def attributes(data: bytes) -> dict[int, bytes]:
         if length < 4:
             break
         found[kind & 0x3FFF] = data[4:length]
-        data = data[(length + 3) & ~3:]
+        data = data[(length + 3) & ~3 :]
     return found
 
 
@@ -78,7 +78,9 @@ class Netlink:
     def __enter__(self) -> Netlink:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -93,7 +95,7 @@ class Netlink:
             data = self._socket.recv(1 << 18)
             while data:
                 length, answer, _, number, _ = struct.unpack_from("IHHII", data)
-                body, data = data[16:length], data[(length + 3) & ~3:]
+                body, data = data[16:length], data[(length + 3) & ~3 :]
                 if number != self._number:
                     continue
                 if answer == ERROR:
@@ -107,14 +109,26 @@ class Netlink:
 
     def add_bridge(self, name: str, alias: str) -> None:
         """A bridge that forwards at once, sends nothing by itself and has no address. `alias` is the zone's name."""
-        data = nested(IFLA_INFO_DATA, attribute(IFLA_BR_FORWARD_DELAY, word(0)), attribute(IFLA_BR_STP_STATE, word(0)),
-                      attribute(IFLA_BR_MCAST_SNOOPING, b"\0"))
+        data = nested(
+            IFLA_INFO_DATA,
+            attribute(IFLA_BR_FORWARD_DELAY, word(0)),
+            attribute(IFLA_BR_STP_STATE, word(0)),
+            attribute(IFLA_BR_MCAST_SNOOPING, b"\0"),
+        )
         info = nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, b"bridge"), data)
-        self._ask(f"bridge {name}", RTM_NEWLINK, ACK | CREATE | EXCL,
-                  link_header(0, IFF_UP, IFF_UP) + attribute(IFLA_IFNAME, text(name)) + info)
+        self._ask(
+            f"bridge {name}",
+            RTM_NEWLINK,
+            ACK | CREATE | EXCL,
+            link_header(0, IFF_UP, IFF_UP) + attribute(IFLA_IFNAME, text(name)) + info,
+        )
         # the kernel ignores an alias at creation, so it takes a second request
-        self._ask(f"alias of {name}", RTM_NEWLINK, ACK,
-                  link_header(socket.if_nametoindex(name)) + attribute(IFLA_IFALIAS, text(alias)))
+        self._ask(
+            f"alias of {name}",
+            RTM_NEWLINK,
+            ACK,
+            link_header(socket.if_nametoindex(name)) + attribute(IFLA_IFALIAS, text(alias)),
+        )
 
     def add_veth(self, name: str, alias: str, bridge: str, peer: str, peer_mac: str, peer_namespace: int) -> None:
         """A pair in one request: `name` here, up and on the bridge; `peer` in the other namespace, still down.
@@ -123,11 +137,18 @@ class Netlink:
         """
         inner = link_header() + attribute(IFLA_IFNAME, text(peer)) + attribute(IFLA_ADDRESS, mac_bytes(peer_mac))
         inner += attribute(IFLA_NET_NS_FD, word(peer_namespace))
-        info = nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, b"veth"),
-                      nested(IFLA_INFO_DATA, nested(VETH_INFO_PEER, inner)))
-        self._ask(f"link {alias} on {bridge}", RTM_NEWLINK, ACK | CREATE | EXCL,
-                  link_header(0, IFF_UP, IFF_UP) + attribute(IFLA_IFNAME, text(name))
-                  + attribute(IFLA_MASTER, word(socket.if_nametoindex(bridge))) + info)
+        info = nested(
+            IFLA_LINKINFO, attribute(IFLA_INFO_KIND, b"veth"), nested(IFLA_INFO_DATA, nested(VETH_INFO_PEER, inner))
+        )
+        self._ask(
+            f"link {alias} on {bridge}",
+            RTM_NEWLINK,
+            ACK | CREATE | EXCL,
+            link_header(0, IFF_UP, IFF_UP)
+            + attribute(IFLA_IFNAME, text(name))
+            + attribute(IFLA_MASTER, word(socket.if_nametoindex(bridge)))
+            + info,
+        )
 
     def up(self, name: str) -> None:
         self._ask(f"up {name}", RTM_NEWLINK, ACK, link_header(socket.if_nametoindex(name), IFF_UP, IFF_UP))
@@ -154,23 +175,48 @@ class Netlink:
 
     def add_address(self, name: str, ip: str, prefix: int) -> None:
         raw = socket.inet_aton(ip)
-        self._ask(f"address {ip} on {name}", RTM_NEWADDR, ACK | CREATE | REPLACE,
-                  struct.pack("BBBBI", socket.AF_INET, prefix, 0, RT_SCOPE_UNIVERSE, socket.if_nametoindex(name))
-                  + attribute(IFA_LOCAL, raw) + attribute(IFA_ADDRESS, raw))
+        self._ask(
+            f"address {ip} on {name}",
+            RTM_NEWADDR,
+            ACK | CREATE | REPLACE,
+            struct.pack("BBBBI", socket.AF_INET, prefix, 0, RT_SCOPE_UNIVERSE, socket.if_nametoindex(name))
+            + attribute(IFA_LOCAL, raw)
+            + attribute(IFA_ADDRESS, raw),
+        )
 
     def add_route(self, destination: str, gateway: str) -> None:
         network = ipaddress.IPv4Network(destination)
-        header = struct.pack("BBBBBBBBI", socket.AF_INET, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC,
-                             RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
-        self._ask(f"route {destination} via {gateway}", RTM_NEWROUTE, ACK | CREATE | REPLACE,
-                  header + attribute(RTA_DST, network.network_address.packed)
-                  + attribute(RTA_GATEWAY, socket.inet_aton(gateway)))
+        header = struct.pack(
+            "BBBBBBBBI",
+            socket.AF_INET,
+            network.prefixlen,
+            0,
+            0,
+            RT_TABLE_MAIN,
+            RTPROT_STATIC,
+            RT_SCOPE_UNIVERSE,
+            RTN_UNICAST,
+            0,
+        )
+        self._ask(
+            f"route {destination} via {gateway}",
+            RTM_NEWROUTE,
+            ACK | CREATE | REPLACE,
+            header
+            + attribute(RTA_DST, network.network_address.packed)
+            + attribute(RTA_GATEWAY, socket.inet_aton(gateway)),
+        )
 
     def add_neighbour(self, name: str, ip: str, mac: str) -> None:
         """A permanent neighbour: no first packet of a launch waits a second for a lost ARP answer."""
-        self._ask(f"neighbour {ip} on {name}", RTM_NEWNEIGH, ACK | CREATE | REPLACE,
-                  struct.pack("BxHiHBB", socket.AF_INET, 0, socket.if_nametoindex(name), NUD_PERMANENT, 0, 0)
-                  + attribute(NDA_DST, socket.inet_aton(ip)) + attribute(NDA_LLADDR, mac_bytes(mac)))
+        self._ask(
+            f"neighbour {ip} on {name}",
+            RTM_NEWNEIGH,
+            ACK | CREATE | REPLACE,
+            struct.pack("BxHiHBB", socket.AF_INET, 0, socket.if_nametoindex(name), NUD_PERMANENT, 0, 0)
+            + attribute(NDA_DST, socket.inet_aton(ip))
+            + attribute(NDA_LLADDR, mac_bytes(mac)),
+        )
 
 
 def compute_checksums(name: str) -> None:

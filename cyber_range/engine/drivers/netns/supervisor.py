@@ -26,15 +26,23 @@ from cyber_range.engine.drivers.netns.node_init import NodeInit
 from cyber_range.engine.drivers.netns.watchdog import Watchdog
 from cyber_range.engine.plan import Limits
 
-RANGE_NAMESPACES = (linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET
-                    | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWCGROUP)
+RANGE_NAMESPACES = (
+    linux.CLONE_NEWUSER
+    | linux.CLONE_NEWNS
+    | linux.CLONE_NEWPID
+    | linux.CLONE_NEWNET
+    | linux.CLONE_NEWUTS
+    | linux.CLONE_NEWIPC
+    | linux.CLONE_NEWCGROUP
+)
 HUB_NAMESPACES = RANGE_NAMESPACES & ~(linux.CLONE_NEWUSER | linux.CLONE_NEWNET)
 NODE_SECONDS = 15.0  # for all nodes of one request to be built; about 0.1 s on an idle machine
 RECEIVE_ROOM = 1 << 16
 
 
-def run_range(control: socket.socket, death: int, range_id: str, limits: Limits, sources: tree.Sources,
-              owner: str) -> NoReturn:
+def run_range(
+    control: socket.socket, death: int, range_id: str, limits: Limits, sources: tree.Sources, owner: str
+) -> NoReturn:
     """The whole life of a range, in a child of the zygote."""
     zygote = os.getppid()
     linux.close_all_but({control.fileno(), death})
@@ -278,8 +286,14 @@ class Supervisor:
             self.ports_made += 1
             port = f"port{self.ports_made}"
             handle.ports.append(port)
-            self.kernel.add_veth(port, f"{handle.name}.{leg['ifname']}", self.bridges[leg["zone"]], leg["ifname"],
-                                 leg["mac"], handle.namespace)
+            self.kernel.add_veth(
+                port,
+                f"{handle.name}.{leg['ifname']}",
+                self.bridges[leg["zone"]],
+                leg["ifname"],
+                leg["mac"],
+                handle.namespace,
+            )
 
     def do_remove_node(self, message: dict[str, Any]) -> None:
         handle = self.nodes.pop(message["node"], None)
@@ -331,8 +345,11 @@ class Supervisor:
         self.reap()
         links = self.kernel.links()
         zones = sorted(link["alias"] for link in links.values() if link["kind"] == "bridge")
-        nodes = sorted(name for name, handle in self.nodes.items()
-                       if alive(handle.pid) and all(port in links for port in handle.ports))
+        nodes = sorted(
+            name
+            for name, handle in self.nodes.items()
+            if alive(handle.pid) and all(port in links for port in handle.ports)
+        )
         return {"zones": zones, "nodes": nodes}
 
     def do_pause(self, message: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ class MasterPty:
         view = memoryview(data)
         while view and not self._closed:
             try:
-                view = view[os.write(self._master, view):]
+                view = view[os.write(self._master, view) :]
             except BlockingIOError:
                 await self._until_ready(writing=True)
             except OSError:

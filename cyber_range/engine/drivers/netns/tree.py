@@ -33,19 +33,71 @@ from cyber_range.engine.drivers.netns.linux import (
 NEUTRAL = "/opt/lianbing"  # where the engine package lies in every node; PYTHONPATH of what is exec'd there
 TOOLS = ("scan", "capture", "modbus", "fw", "ssh")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-ETC_FILES = ("ld.so.cache", "nsswitch.conf", "services", "protocols", "localtime", "profile", "bash.bashrc", "inputrc",
-             "ethertypes", "rpc", "timezone", "debian_version", "os-release")
+ETC_FILES = (
+    "ld.so.cache",
+    "nsswitch.conf",
+    "services",
+    "protocols",
+    "localtime",
+    "profile",
+    "bash.bashrc",
+    "inputrc",
+    "ethertypes",
+    "rpc",
+    "timezone",
+    "debian_version",
+    "os-release",
+)
 ETC_FOLDERS = ("alternatives", "iproute2", "terminfo", "wireshark", "ssl/openssl.cnf", "ssl/certs")
-DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
-                "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"}
+DEVICE_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
 LINKS = ("bin", "sbin", "lib", "lib64", "lib32")
 READ_ONLY = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV
 DEVICE_ONLY = ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC  # never NODEV: it would make the devices dead
-MASKED_FILES = ("kcore", "keys", "key-users", "kallsyms", "kpagecount", "kpageflags", "kpagecgroup", "timer_list",
-                "sched_debug", "cmdline", "config.gz", "modules", "sysrq-trigger", "interrupts", "latency_stats",
-                "vmallocinfo", "slabinfo", "kmsg", "mtrr", "iomem", "ioports", "pagetypeinfo")
-MASKED_FOLDERS = ("acpi", "scsi", "bus", "irq", "fs", "driver", "asound", "pressure", "sys/kernel/keys", "sys/fs",
-                  "sys/dev", "sys/debug", "sys/abi")
+MASKED_FILES = (
+    "kcore",
+    "keys",
+    "key-users",
+    "kallsyms",
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "timer_list",
+    "sched_debug",
+    "cmdline",
+    "config.gz",
+    "modules",
+    "sysrq-trigger",
+    "interrupts",
+    "latency_stats",
+    "vmallocinfo",
+    "slabinfo",
+    "kmsg",
+    "mtrr",
+    "iomem",
+    "ioports",
+    "pagetypeinfo",
+)
+MASKED_FOLDERS = (
+    "acpi",
+    "scsi",
+    "bus",
+    "irq",
+    "fs",
+    "driver",
+    "asound",
+    "pressure",
+    "sys/kernel/keys",
+    "sys/fs",
+    "sys/dev",
+    "sys/debug",
+    "sys/abi",
+)
 
 ACCOUNTS = """root:x:0:0:root:/root:/bin/bash
 tcpdump:x:0:0:tcpdump:/root:/usr/sbin/nologin
@@ -171,7 +223,9 @@ def build_range_tree(sources: Sources) -> None:
         os.symlink(place, f"{base}/dev/{name}")
     for folder in ("/dev", NEUTRAL):  # each one mount with all that lies under it, so that a node takes it in one step
         linux.mount(base + folder, base + folder, None, MS_BIND | MS_REC)
-        linux.mount_attributes(base + folder, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC if folder == "/dev" else READ_ONLY)
+        linux.mount_attributes(
+            base + folder, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC if folder == "/dev" else READ_ONLY
+        )
     linux.mount("proc", f"{base}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     linux.pivot_here(base)
     linux.mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
@@ -186,16 +240,21 @@ class Masks:
 
 
 def masks() -> Masks:
-    return Masks(tuple(name for name in MASKED_FILES if os.path.exists(f"/proc/{name}")),
-                 tuple(name for name in MASKED_FOLDERS if os.path.isdir(f"/proc/{name}")))
+    return Masks(
+        tuple(name for name in MASKED_FILES if os.path.exists(f"/proc/{name}")),
+        tuple(name for name in MASKED_FOLDERS if os.path.isdir(f"/proc/{name}")),
+    )
 
 
 def write_wrappers(folder: str, python: str) -> None:
     """lb-scan and its sisters: short scripts on the PATH of every shell and exec."""
     for tool in TOOLS:
-        put(f"{folder}/lb-{tool}",
+        put(
+            f"{folder}/lb-{tool}",
             f"#!/bin/sh\nPYTHONPATH={NEUTRAL} PYTHONDONTWRITEBYTECODE=1 "
-            f'exec "{python}" -m cyber_range.engine.agents.tools {tool} "$@"\n', 0o755)
+            f'exec "{python}" -m cyber_range.engine.agents.tools {tool} "$@"\n',
+            0o755,
+        )
 
 
 def hide_project(base: str, sources: Sources) -> None:
@@ -204,8 +263,11 @@ def hide_project(base: str, sources: Sources) -> None:
     inside = [path for path in ("/usr", *sources.prefixes) if under(project, path) and project != path]
     if not inside:
         return
-    kept = {path: os.open(base + path, os.O_PATH | os.O_CLOEXEC) for path in sources.prefixes
-            if under(path, project) and path != project}
+    kept = {
+        path: os.open(base + path, os.O_PATH | os.O_CLOEXEC)
+        for path in sources.prefixes
+        if under(path, project) and path != project
+    }
     tmpfs(base + project, "64k", "64")
     for path, fd in kept.items():
         bind_fd(fd, base + path, READ_ONLY)
@@ -213,8 +275,9 @@ def hide_project(base: str, sources: Sources) -> None:
     linux.mount_attributes(base + project, READ_ONLY)
 
 
-def build_node_tree(sources: Sources, hidden: Masks, store_mib: int, hosts: Sequence[tuple[str, str]],
-                    hostname: str) -> int:
+def build_node_tree(
+    sources: Sources, hidden: Masks, store_mib: int, hosts: Sequence[tuple[str, str]], hostname: str
+) -> int:
     """Called as pid 1 of a node, in its namespaces, standing in the range tree. Returns a descriptor of its /dev/pts.
 
     One tmpfs is the root and the only writable store: /tmp, /home, /var … share its quota.
@@ -222,8 +285,23 @@ def build_node_tree(sources: Sources, hidden: Masks, store_mib: int, hosts: Sequ
     linux.mount(None, "/", None, MS_REC | MS_PRIVATE)
     base = "/mnt"
     tmpfs(base, f"{store_mib}m", "4k")
-    for name in ("dev", "proc", "sys", "mnt", "tmp", "run", "run/shm", "opt", "root", "home", "var", "var/log", "var/tmp",
-                 "etc", "usr"):
+    for name in (
+        "dev",
+        "proc",
+        "sys",
+        "mnt",
+        "tmp",
+        "run",
+        "run/shm",
+        "opt",
+        "root",
+        "home",
+        "var",
+        "var/log",
+        "var/tmp",
+        "etc",
+        "usr",
+    ):
         os.mkdir(f"{base}/{name}")
     for name in ("tmp", "var/tmp", "run/shm"):
         os.chmod(f"{base}/{name}", 0o1777)  # noqa: S103 - what /tmp is
@@ -280,13 +358,20 @@ def follow_package(package: str) -> None:
         if name == "cyber_range" or name.startswith("cyber_range."):
             paths = getattr(module, "__path__", None)
             if paths is not None:
-                module.__path__ = [NEUTRAL + path[len(old):] if under(path, old) else path for path in paths]
+                module.__path__ = [NEUTRAL + path[len(old) :] if under(path, old) else path for path in paths]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The clean environment of everything exec'd in a node."""
     return {
-        "PATH": f"{NEUTRAL}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root",
-        "USER": "root", "LOGNAME": "root", "SHELL": "/bin/bash", "LANG": "C.UTF-8", "PYTHONPATH": NEUTRAL,
-        "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", **(extra or {}),
+        "PATH": f"{NEUTRAL}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "USER": "root",
+        "LOGNAME": "root",
+        "SHELL": "/bin/bash",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": NEUTRAL,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        **(extra or {}),
     }

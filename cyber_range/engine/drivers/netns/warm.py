@@ -46,20 +46,37 @@ class WarmProcess:
                 return
             await self.stop()
             ours, theirs = wire.pair()
-            environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": PROJECT,
-                           "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+            environment = {
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                "LANG": "C.UTF-8",
+                "PYTHONPATH": PROJECT,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONWARNINGS": "ignore::DeprecationWarning",
+            }
             try:
                 # Popen takes a millisecond; asyncio's own would keep a child watcher for a process we watch by its socket
                 self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own module, by our own interpreter
-                    [sys.executable, "-P", "-s", "-m", "cyber_range.engine.drivers.netns.zygote",
-                     str(theirs.fileno()), TITLE_ROOM],
-                    pass_fds=(theirs.fileno(),), env=environment, cwd="/", stdin=subprocess.DEVNULL,
+                    [
+                        sys.executable,
+                        "-P",
+                        "-s",
+                        "-m",
+                        "cyber_range.engine.drivers.netns.zygote",
+                        str(theirs.fileno()),
+                        TITLE_ROOM,
+                    ],
+                    pass_fds=(theirs.fileno(),),
+                    env=environment,
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
                     start_new_session=True,
                 )
             except OSError as exc:
                 ours.close()
-                raise DriverUnavailable(f"The warm process cannot be started: {exc}",
-                                        remedy=f"{sys.executable} must be executable for this user") from exc
+                raise DriverUnavailable(
+                    f"The warm process cannot be started: {exc}",
+                    remedy=f"{sys.executable} must be executable for this user",
+                ) from exc
             finally:
                 theirs.close()
             ours.setblocking(False)
@@ -75,8 +92,10 @@ class WarmProcess:
             if answer.get("event") != "ready":
                 ours.close()
                 await self.stop()
-                raise DriverUnavailable(f"The warm process failed: {answer.get('error')}",
-                                        remedy=str(answer.get("remedy", "")) or (await look()).remedy)
+                raise DriverUnavailable(
+                    f"The warm process failed: {answer.get('error')}",
+                    remedy=str(answer.get("remedy", "")) or (await look()).remedy,
+                )
             self.skipped = dict(answer["skipped"])
             self._socket = ours
             asyncio.get_running_loop().add_reader(ours, self._ended)
@@ -95,8 +114,9 @@ class WarmProcess:
                 raise BrokenPipeError("it has just ended")
             wire.send(self._socket, {"verb": "open", "range": range_id, "limits": asdict(limits)}, [control, death])
         except OSError as exc:
-            raise DriverError(f"Range {range_id} could not be opened: the warm process is gone ({exc})",
-                              remedy="Try again") from exc
+            raise DriverError(
+                f"Range {range_id} could not be opened: the warm process is gone ({exc})", remedy="Try again"
+            ) from exc
 
     def kill_range(self, range_id: str) -> None:
         """The hard way, for a range whose supervisor does not end by itself."""

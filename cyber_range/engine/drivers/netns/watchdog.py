@@ -75,9 +75,16 @@ class Watchdog:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             seen = self.watched.get(pid)
-            killed.append({"node": node, "job": seen.job if seen else None, "process": name,
-                           "private_mib": sizes[pid] // 1024, "range_mib": total // 1024,
-                           "limit_mib": self.limit_kib // 1024})
+            killed.append(
+                {
+                    "node": node,
+                    "job": seen.job if seen else None,
+                    "process": name,
+                    "private_mib": sizes[pid] // 1024,
+                    "range_mib": total // 1024,
+                    "limit_mib": self.limit_kib // 1024,
+                }
+            )
             total -= sizes[pid]
         return killed
 

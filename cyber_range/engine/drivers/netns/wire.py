@@ -36,7 +36,7 @@ def in_memory(data: bytes) -> int:
     memory = os.memfd_create("message", os.MFD_CLOEXEC)
     view = memoryview(data)
     while view:
-        view = view[os.write(memory, view):]
+        view = view[os.write(memory, view) :]
     os.lseek(memory, 0, os.SEEK_SET)
     return memory
 

@@ -25,16 +25,30 @@ from cyber_range.engine.drivers.netns import linux, rootdrop, supervisor, tree, 
 from cyber_range.engine.plan import Limits
 
 AGENTS = "cyber_range.engine.agents"
-LIBRARIES = ("asyncio", "json", "base64", "ssl", "struct", "pymodbus.server", "pymodbus.client", "pymodbus.simulator",
-             "pymodbus.pdu", "pymodbus.framer", "traceback", "tempfile", "encodings.idna")
+LIBRARIES = (
+    "asyncio",
+    "json",
+    "base64",
+    "ssl",
+    "struct",
+    "pymodbus.server",
+    "pymodbus.client",
+    "pymodbus.simulator",
+    "pymodbus.pdu",
+    "pymodbus.framer",
+    "traceback",
+    "tempfile",
+    "encodings.idna",
+)
 NEVER_HERE = ("scapy",)
 
 
 class NotHere(importlib.abc.MetaPathFinder):
     """Refuses packages that must stay in processes of their own."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None,
-                  target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name.partition(".")[0] in NEVER_HERE:
             raise ImportError(f"{name} is not for the warm process: run this program by exec (see netns/README.md)")
         return None
@@ -72,8 +86,10 @@ def main() -> None:
         sys.meta_path.insert(0, NotHere())
         preload(config["preload"], config["execed"], skipped)
     except Exception as exc:  # the driver turns it into DriverUnavailable with a remedy
-        wire.send(sock, {"event": "failed", "error": f"{type(exc).__name__}: {exc}",
-                         "remedy": str(getattr(exc, "remedy", ""))})
+        wire.send(
+            sock,
+            {"event": "failed", "error": f"{type(exc).__name__}: {exc}", "remedy": str(getattr(exc, "remedy", ""))},
+        )
         return
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are reaped by the kernel
     gc.collect()

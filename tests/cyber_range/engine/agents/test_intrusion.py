@@ -46,7 +46,9 @@ async def console(where: Running, net: int, *command: str) -> tuple[int, str]:
 async def test_the_whole_campaign_with_evidence_and_undo() -> None:
     plc, attacker = filler(40), intruder(40)
     async with programs(plc, jump(40), attacker):
-        login = await did(attacker, "login", host="127.40.0.6", credentials=[{"user": "root", "password": "root"}, WEAK])
+        login = await did(
+            attacker, "login", host="127.40.0.6", credentials=[{"user": "root", "password": "root"}, WEAK]
+        )
         found = await did(attacker, "scan", hosts=["127.40.0.0/28"], ports=[502, 22])
         identity = await did(attacker, "identify")
         points = await did(attacker, "enumerate", last=20, tables=["holding", "coil"])
@@ -83,7 +85,9 @@ async def test_a_changed_password_and_a_kick_stop_the_intruder() -> None:
         kicked = await console(attacker, 41, "kick", "vendor")
         out = await did(attacker, "write", host="127.41.0.4", table="holding", address=0, value=700)
         old = await attacker.ask("try_login", service="ssh", host="127.41.0.6", port=22, **WEAK)
-        new = await attacker.ask("try_login", service="ssh", host="127.41.0.6", port=22, user="vendor", password="neu 7 Worte lang")
+        new = await attacker.ask(
+            "try_login", service="ssh", host="127.41.0.6", port=22, user="vendor", password="neu 7 Worte lang"
+        )
         value = (await plc.ask("read", table="holding", address=0))["values"]
 
     assert sessions[0] == 0
@@ -113,7 +117,9 @@ async def test_nothing_inside_blocks_the_following_steps() -> None:
         await did(attacker, "login", host="127.43.0.6", credentials=[WEAK])
         closed = await did(attacker, "scan", hosts=["127.43.0.4"])
         lost = await did(attacker, "identify")
-        outside = await attacker.ask("step", step="write", args={"host": "8.8.8.8", "table": "coil", "address": 1, "value": 1})
+        outside = await attacker.ask(
+            "step", step="write", args={"host": "8.8.8.8", "table": "coil", "address": 1, "value": 1}
+        )
         unknown = await attacker.ask("step", step="dance", args={})
 
     assert [(r["result"], r["reason"]) for r in (before, closed, lost)] == [
@@ -154,7 +160,9 @@ async def test_lb_modbus_and_lb_scan_say_what_they_find() -> None:
     async with programs(plc, person):
         read = await typed(modbus, person, "read", "127.46.0.4", "保持寄存器", "0", "2")
         write = await typed(modbus, person, "write", "127.46.0.4", "holding", "0", "505")
-        watch = await typed(modbus, person, "watch", "127.46.0.4", "holding", "0", "1", "--every", "0.01", "--times", "3")
+        watch = await typed(
+            modbus, person, "watch", "127.46.0.4", "holding", "0", "1", "--every", "0.01", "--times", "3"
+        )
         identity = await typed(modbus, person, "id", "127.46.0.4")
         refused = await typed(modbus, person, "read", "127.46.0.4", "holding", "900")
         nobody = await typed(modbus, person, "read", "127.46.0.5", "holding", "0")

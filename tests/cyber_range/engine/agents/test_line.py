@@ -100,8 +100,6 @@ async def test_a_tag_that_meets_another_is_refused_by_name() -> None:
     await controller.task
 
 
-
-
 async def test_polls_keep_their_rate() -> None:
     """Ten requests a second (two blocks, cycle 0.2 s) whatever the jitter: the 95 % rule stands on this."""
     requests = 0

@@ -55,8 +55,17 @@ async def test_the_sensor_tells_rates_alerts_assets_and_keeps_every_packet() -> 
         chunk = await sensor.until("pcap")
         counters = await sensor.until(lambda m: m["kind"] == "counters" and m["values"]["modbus_writes"])
 
-    assert (alert["src"], alert["dst"], alert["zone"], alert["technique"], alert["severity"]) == (JUMP, PLC, "workshop", "T0836", 1)
-    assert {(p["client"], p["requests"], p["responses"], p["writes"]) for p in polls["polls"]} == {(HMI, 3, 3, 0), (JUMP, 1, 1, 1)}
+    assert (alert["src"], alert["dst"], alert["zone"], alert["technique"], alert["severity"]) == (
+        JUMP,
+        PLC,
+        "workshop",
+        "T0836",
+        1,
+    )
+    assert {(p["client"], p["requests"], p["responses"], p["writes"]) for p in polls["polls"]} == {
+        (HMI, 3, 3, 0),
+        (JUMP, 1, 1, 1),
+    }
     assert pcapng.read(pcapng.header() + base64.b64decode(chunk["data"])) == wire.frames
     assert counters["values"]["unauthorized_writes"] == 1
     assert {a["ip"]: a["name"] for a in sensor.of("asset")} == {HMI: "", PLC: "灌装控制器", JUMP: ""}

@@ -67,7 +67,12 @@ async def test_an_office_pc_reads_and_mails_and_goes_on_when_something_is_down()
     work = {
         "every": 0.02,
         "share": {"host": "127.33.0.2", "user": "lin", "password": "secret-1", "read": ["/报表/日产量.csv"]},
-        "mail": {"host": "127.33.0.2", "sender": "a@plant.example", "to": ["b@plant.example"], "subjects": ["今日产量"]},
+        "mail": {
+            "host": "127.33.0.2",
+            "sender": "a@plant.example",
+            "to": ["b@plant.example"],
+            "subjects": ["今日产量"],
+        },
         "historian": {"host": "127.33.0.7", "port": 8086, "path": "/"},
     }
     pc = Running("pc", "office_pc", "127.33.0.9", work)

@@ -53,7 +53,10 @@ print(json.dumps(asyncio.run(story(kind())), sort_keys=True))
 
 def told(kind: str, *before: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*before, sys.executable, "-c", STORY, kind], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."}
+        [*before, sys.executable, "-c", STORY, kind],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "."},
     )
 
 
@@ -111,8 +114,11 @@ async def test_the_deciding_rule_counts_the_packet() -> None:
     st.fixed_dictionaries(
         {"action": st.sampled_from(["accept", "drop", "reject"])},
         optional={
-            "src": st.ip_addresses(v=4).map(str), "dst": st.sampled_from(["10.0.0.0/8", "10.1.2.3/32", "10.1.2.3/28"]),
-            "proto": st.sampled_from(["tcp", "udp"]), "comment": st.text(max_size=80), "early": st.booleans(),
+            "src": st.ip_addresses(v=4).map(str),
+            "dst": st.sampled_from(["10.0.0.0/8", "10.1.2.3/32", "10.1.2.3/28"]),
+            "proto": st.sampled_from(["tcp", "udp"]),
+            "comment": st.text(max_size=80),
+            "early": st.booleans(),
         },
     )
 )

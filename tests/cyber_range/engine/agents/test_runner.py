@@ -23,7 +23,11 @@ async def test_an_unknown_program_is_an_error_and_exit_code_2() -> None:
 
     assert code == 2
     assert said == [
-        {"kind": "error", "what": "there is no node program 'nosuch' (module cyber_range.engine.agents.nosuch)", "where": ""}
+        {
+            "kind": "error",
+            "what": "there is no node program 'nosuch' (module cyber_range.engine.agents.nosuch)",
+            "where": "",
+        }
     ]
 
 

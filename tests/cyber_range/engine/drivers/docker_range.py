@@ -23,13 +23,31 @@ def firewalled(range_id: str, block: int) -> RangePlan:
         ZonePlan("it", f"{it}.0/24", f"b{range_id}00", 4.0),
         ZonePlan("ot", f"{ot}.0/24", f"b{range_id}01", 1.0),
     )
-    return RangePlan(range_id, zones, (
-        NodePlan("fw", (leg("it", 0, f"{it}.1"), leg("ot", 1, f"{ot}.1")), probe, forwards=True, shell=True,
-                 caps=frozenset({"net_admin"}), hosts=hosts),
-        NodePlan("ws", (leg("it", 0, f"{it}.10"),), probe, routes=(("0.0.0.0/0", f"{it}.1"),), shell=True,
-                 neighbours=(("eth0", f"{it}.1", leg("it", 0, f"{it}.1").mac),), hosts=hosts),
-        NodePlan("plc", (leg("ot", 0, f"{ot}.20"),), probe, routes=(("0.0.0.0/0", f"{ot}.1"),), hosts=hosts),
-    ))
+    return RangePlan(
+        range_id,
+        zones,
+        (
+            NodePlan(
+                "fw",
+                (leg("it", 0, f"{it}.1"), leg("ot", 1, f"{ot}.1")),
+                probe,
+                forwards=True,
+                shell=True,
+                caps=frozenset({"net_admin"}),
+                hosts=hosts,
+            ),
+            NodePlan(
+                "ws",
+                (leg("it", 0, f"{it}.10"),),
+                probe,
+                routes=(("0.0.0.0/0", f"{it}.1"),),
+                shell=True,
+                neighbours=(("eth0", f"{it}.1", leg("it", 0, f"{it}.1").mac),),
+                hosts=hosts,
+            ),
+            NodePlan("plc", (leg("ot", 0, f"{ot}.20"),), probe, routes=(("0.0.0.0/0", f"{ot}.1"),), hosts=hosts),
+        ),
+    )
 
 
 class Running:

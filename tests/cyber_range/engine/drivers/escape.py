@@ -82,9 +82,19 @@ for path in host["files"]:
     attempt(f"read {path}", lambda p=path: read(p))
 for path in ("/proc/1/environ", "/proc/1/mem", "/proc/1/root/etc/hostname", "/proc/kcore", "/proc/1/ns/net"):
     attempt(f"read {path}", lambda p=path: read(p))
-for path in ("/usr/escaped", host["python"], f"{host['prefix']}/escaped", "/opt/lianbing/escaped",
-             "/opt/lianbing/cyber_range/engine/plan.py", "/proc/self/oom_score_adj", "/proc/sys/kernel/shmmax",
-             "/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/dev/escaped", "/sys/escaped"):
+for path in (
+    "/usr/escaped",
+    host["python"],
+    f"{host['prefix']}/escaped",
+    "/opt/lianbing/escaped",
+    "/opt/lianbing/cyber_range/engine/plan.py",
+    "/proc/self/oom_score_adj",
+    "/proc/sys/kernel/shmmax",
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/vm/drop_caches",
+    "/dev/escaped",
+    "/sys/escaped",
+):
     attempt(f"write {path}", lambda p=path: write(p))
 
 attempt("setns", lambda: libcall("setns", os.open("/proc/self/ns/net", os.O_RDONLY), 0))
@@ -124,20 +134,32 @@ attempt("unknown syscall", lambda: call(4000))
 attempt("mapped uid", lambda: os.setuid(1000))
 attempt("rlimit nproc", lambda: resource.setrlimit(resource.RLIMIT_NPROC, (4000, 4000)))
 attempt("tiocsti", lambda: fcntl.ioctl(0, 0x5412, b"x"))
-for name, family in (("vsock", 40), ("alg", 38), ("xdp", 44), ("bluetooth", 31), ("can", 29), ("tipc", 30), ("key", 15)):
+for name, family in (
+    ("vsock", 40),
+    ("alg", 38),
+    ("xdp", 44),
+    ("bluetooth", 31),
+    ("can", 29),
+    ("tipc", 30),
+    ("key", 15),
+):
     attempt(f"socket {name}", lambda f=family: socket.socket(f, socket.SOCK_DGRAM, 0).close())
 for name, protocol in (("xfrm", 6), ("audit", 9), ("uevent", 15)):
     attempt(f"netlink {name}", lambda p=protocol: socket.socket(16, socket.SOCK_RAW, p).close())
 
 attempt("kill init", lambda: os.kill(1, 9))  # allowed to say, and nothing happens
 pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-sys.stdout.write(json.dumps({
-    "outcome": outcome,
-    "descriptors": inherited,
-    "pids": len(pids),
-    "inet6": Path("/proc/net/if_inet6").read_text() if os.path.exists("/proc/net/if_inet6") else "",
-    "links": sorted(name for _, name in socket.if_nameindex()),
-    "routes": Path("/proc/net/route").read_text().splitlines()[1:],
-    "root": sorted(os.listdir("/")),
-    "groups": os.getgroups(),
-}))
+sys.stdout.write(
+    json.dumps(
+        {
+            "outcome": outcome,
+            "descriptors": inherited,
+            "pids": len(pids),
+            "inet6": Path("/proc/net/if_inet6").read_text() if os.path.exists("/proc/net/if_inet6") else "",
+            "links": sorted(name for _, name in socket.if_nameindex()),
+            "routes": Path("/proc/net/route").read_text().splitlines()[1:],
+            "root": sorted(os.listdir("/")),
+            "groups": os.getgroups(),
+        }
+    )
+)

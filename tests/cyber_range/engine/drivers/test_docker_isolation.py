@@ -31,6 +31,7 @@ async def driver() -> AsyncIterator[DockerDriver]:
     await made.sweep()
     await made.aclose()
 
+
 CONNECTS = """
 import json, socket, sys
 found = {}
@@ -116,7 +117,13 @@ async def test_no_address_of_the_host_or_beyond_answers(lab: Running, listener: 
     octets = [int(part, 16) for part in bridge.split(":")]
     link_local = "fe80::{:02x}{:02x}:{:02x}ff:fe{:02x}:{:02x}{:02x}%eth0".format(octets[0] ^ 2, *octets[1:])
     targets = [
-        *host_addresses(), "127.0.0.1", "10.47.1.254", "169.254.169.254", "10.48.1.10", "10.48.2.20", link_local,
+        *host_addresses(),
+        "127.0.0.1",
+        "10.47.1.254",
+        "169.254.169.254",
+        "10.48.1.10",
+        "10.48.2.20",
+        link_local,
     ]
     assert socket.create_connection((host_addresses()[0], listener), 2).close() is None  # the service is there
 
@@ -156,7 +163,8 @@ async def test_nodes_hold_no_more_rights_than_the_plan_gives(lab: Running) -> No
     for node, caps in wanted.items():
         for process in ("self", "1"):
             said = dict(
-                line.split(":\t") for line in (await lab.sh(node, f"grep -E 'Cap|NoNew' /proc/{process}/status")).splitlines()
+                line.split(":\t")
+                for line in (await lab.sh(node, f"grep -E 'Cap|NoNew' /proc/{process}/status")).splitlines()
             )
             assert {int(said[key], 16) for key in ("CapPrm", "CapEff", "CapBnd")} == {caps}, (node, process)
             assert {int(said[key], 16) for key in ("CapInh", "CapAmb")} == {0}
@@ -164,11 +172,23 @@ async def test_nodes_hold_no_more_rights_than_the_plan_gives(lab: Running) -> No
 
 
 FORBIDDEN = (
-    "ip link set eth0 down", "ip addr add 10.47.1.99/24 dev eth0", "ip route add 10.9.9.0/24 via 10.47.1.1",
-    "nft add table inet x", "mount -t tmpfs none /mnt", "unshare --net true", "unshare --user --map-root-user true",
-    "chroot / true", "echo x > /etc/passwd", "echo x > /opt/lianbing/init.py", "cat /var/run/docker.sock",
-    "echo 1 > /proc/sys/net/ipv4/ip_forward", "head -c 1 /proc/kcore | grep .", "mknod /tmp/sda b 8 0",
-    "echo x > /proc/1/fd/0", "dmesg", "head -c 20000000 /dev/zero > /tmp/much",
+    "ip link set eth0 down",
+    "ip addr add 10.47.1.99/24 dev eth0",
+    "ip route add 10.9.9.0/24 via 10.47.1.1",
+    "nft add table inet x",
+    "mount -t tmpfs none /mnt",
+    "unshare --net true",
+    "unshare --user --map-root-user true",
+    "chroot / true",
+    "echo x > /etc/passwd",
+    "echo x > /opt/lianbing/init.py",
+    "cat /var/run/docker.sock",
+    "echo 1 > /proc/sys/net/ipv4/ip_forward",
+    "head -c 1 /proc/kcore | grep .",
+    "mknod /tmp/sda b 8 0",
+    "echo x > /proc/1/fd/0",
+    "dmesg",
+    "head -c 20000000 /dev/zero > /tmp/much",
 )
 
 

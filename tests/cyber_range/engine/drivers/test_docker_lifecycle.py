@@ -32,6 +32,7 @@ async def driver() -> AsyncIterator[DockerDriver]:
     await made.sweep()
     await made.aclose()
 
+
 HOST = """
 import asyncio, sys
 sys.path.insert(0, ".")
@@ -57,8 +58,7 @@ asyncio.run(main())
 async def killed_host(owner: str, range_id: str, block: int, *, after: bytes, ack_seconds: float = 0.5) -> None:
     """Another range host that launches a range and dies of SIGKILL."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", HOST, owner, range_id, str(block), str(ack_seconds),
-        stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", HOST, owner, range_id, str(block), str(ack_seconds), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:
@@ -122,12 +122,16 @@ async def lab(driver: DockerDriver) -> Running:
 
 
 async def test_multi_legged_node_is_wired_as_planned(lab: Running) -> None:
-    said = await lab.sh("fw", "for i in eth0 eth1; do cat /sys/class/net/$i/address; ip -4 -o addr show $i | cut -d' ' -f7; done")
+    said = await lab.sh(
+        "fw", "for i in eth0 eth1; do cat /sys/class/net/$i/address; ip -4 -o addr show $i | cut -d' ' -f7; done"
+    )
     routed = await lab.sh("ws", "ip route show default; ip neigh show nud permanent; ping -c1 -W2 plc | grep -c ttl=63")
 
     assert said.splitlines() == ["02:4d:0a:34:01:01", "10.52.1.1/24", "02:4d:0a:34:02:01", "10.52.2.1/24"]
     assert [line.strip() for line in routed.splitlines()] == [
-        "default via 10.52.1.1 dev eth0", "10.52.1.1 dev eth0 lladdr 02:4d:0a:34:01:01 PERMANENT", "1",
+        "default via 10.52.1.1 dev eth0",
+        "10.52.1.1 dev eth0 lladdr 02:4d:0a:34:01:01 PERMANENT",
+        "1",
     ]
 
 
@@ -140,14 +144,18 @@ async def test_closed_terminal_takes_its_shell_and_all_it_started(lab: Running) 
             seen += await pty.read()
 
     await pty.close()
-    gone = await lab.sh("ws", "for i in $(seq 100); do pgrep -f ^sleep.471 > /dev/null || exec echo gone; sleep 0.1; done")
+    gone = await lab.sh(
+        "ws", "for i in $(seq 100); do pgrep -f ^sleep.471 > /dev/null || exec echo gone; sleep 0.1; done"
+    )
 
     assert (b"33 111" in seen, gone) == (True, "gone")
 
 
 async def test_command_that_takes_too_long_is_ended_with_its_children(lab: Running) -> None:
     done = await lab.driver.exec(lab.id, "ws", ["sh", "-c", "echo first; sleep 4713 & sleep 4714"], timeout=5.0)
-    gone = await lab.sh("ws", "for i in $(seq 100); do pgrep -f ^sleep.471 > /dev/null || exec echo gone; sleep 0.1; done")
+    gone = await lab.sh(
+        "ws", "for i in $(seq 100); do pgrep -f ^sleep.471 > /dev/null || exec echo gone; sleep 0.1; done"
+    )
 
     assert (done.code, done.stdout, done.timed_out, gone) == (124, b"first\n", True, "gone")
 

@@ -85,8 +85,12 @@ def test_networks_have_no_address_and_no_way_out() -> None:
     assert made["ipam"]["Config"][0]["Gateway"] == "10.0.0.13"
     assert made["enable_ipv6"] is False
     assert made["labels"] == {
-        "lianbing.range": RANGE, "lianbing.owner": "me", "lianbing.kind": "zone", "lianbing.name": "it",
-        "lianbing.bridge": "b0123456789ab00", "lianbing.hidden": "false",
+        "lianbing.range": RANGE,
+        "lianbing.owner": "me",
+        "lianbing.kind": "zone",
+        "lianbing.name": "it",
+        "lianbing.bridge": "b0123456789ab00",
+        "lianbing.hidden": "false",
     }
 
 

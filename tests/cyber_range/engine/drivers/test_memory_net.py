@@ -47,8 +47,9 @@ async def world_of() -> AsyncIterator[World]:
         fabric.add_segment(ZonePlan(name, subnet, f"lb{name}", 3.0))
     default = (("0.0.0.0/0", "10.0.1.1"),)
     plans = [
-        NodePlan("fw", (leg("it", 0, "10.0.1.1"), leg("ot", 1, "10.0.2.1")), (), forwards=True,
-                 caps=frozenset({"net_admin"})),
+        NodePlan(
+            "fw", (leg("it", 0, "10.0.1.1"), leg("ot", 1, "10.0.2.1")), (), forwards=True, caps=frozenset({"net_admin"})
+        ),
         NodePlan("master", (leg("it", 0, "10.0.1.10"),), (), routes=default, hosts=(("10.0.2.20", "plc"),)),
         NodePlan("other", (leg("it", 0, "10.0.1.11"),), (), routes=default, hosts=(("10.0.2.20", "plc"),)),
         NodePlan("plc", (leg("ot", 0, "10.0.2.20"),), (), routes=(("0.0.0.0/0", "10.0.2.1"),)),
@@ -112,9 +113,17 @@ async def test_connection_shows_a_whole_tcp_conversation_on_every_zone_it_crosse
         assert all(proper_checksums(ip) for ip in packets)
         assert {ip.ttl for ip in packets if ip.src == socket.inet_aton("10.0.1.10")} == {ttl}
         assert [ip.data.flags & (TH_SYN | TH_ACK | TH_FIN | TH_RST) for ip in packets] == [
-            TH_SYN, TH_SYN | TH_ACK, TH_ACK,  # handshake
-            TH_ACK, TH_ACK, TH_ACK, TH_ACK,  # question and answer, each acknowledged
-            TH_FIN | TH_ACK, TH_ACK, TH_FIN | TH_ACK, TH_ACK,
+            TH_SYN,
+            TH_SYN | TH_ACK,
+            TH_ACK,  # handshake
+            TH_ACK,
+            TH_ACK,
+            TH_ACK,
+            TH_ACK,  # question and answer, each acknowledged
+            TH_FIN | TH_ACK,
+            TH_ACK,
+            TH_FIN | TH_ACK,
+            TH_ACK,
         ]
         assert reassembled(packets, "10.0.1.10") == reassembled(packets, "10.0.2.20") == b"12 bytes long"
 
@@ -199,7 +208,9 @@ async def test_absent_host_is_unreachable_and_other_networks_have_no_route(world
     assert caught.value.errno == errno.ENETUNREACH
 
 
-async def test_late_rule_leaves_a_running_connection_alone_and_an_early_one_stalls_it_until_removed(world: World) -> None:
+async def test_late_rule_leaves_a_running_connection_alone_and_an_early_one_stalls_it_until_removed(
+    world: World,
+) -> None:
     await echo_server(world.nets["plc"])
     firewall = world.nets["fw"].firewall()
     await firewall.install([], "accept")
@@ -307,7 +318,8 @@ async def test_first_contact_asks_by_arp_and_a_known_neighbour_is_not_asked_agai
 
     arps = [e.data for e in map(dpkt.ethernet.Ethernet, world.heard["it"]) if isinstance(e.data, dpkt.arp.ARP)]
     assert [(arp.op, socket.inet_ntoa(arp.spa), socket.inet_ntoa(arp.tpa)) for arp in arps] == [
-        (1, "10.0.1.10", "10.0.1.11"), (2, "10.0.1.11", "10.0.1.10"),
+        (1, "10.0.1.10", "10.0.1.11"),
+        (2, "10.0.1.11", "10.0.1.10"),
     ]
 
 
@@ -338,8 +350,11 @@ async def test_syn_made_by_hand_is_answered_like_a_kernel_would(world: World) ->
 
     tcp = [ip.data for ip in (dpkt.ethernet.Ethernet(f).data for f in overheard) if isinstance(ip, dpkt.ip.IP)]
     assert [(t.sport, t.dport, t.flags) for t in tcp] == [
-        (40000, 502, TH_SYN), (502, 40000, TH_SYN | TH_ACK), (40000, 502, TH_RST),
-        (40000, 503, TH_SYN), (503, 40000, TH_RST | TH_ACK),
+        (40000, 502, TH_SYN),
+        (502, 40000, TH_SYN | TH_ACK),
+        (40000, 502, TH_RST),
+        (40000, 503, TH_SYN),
+        (503, 40000, TH_RST | TH_ACK),
     ]
 
 

@@ -50,8 +50,11 @@ def node(name: str, host: int, *caps: str) -> NodePlan:
 PLAN = RangePlan(
     RANGE,
     (ZonePlan("shop", "10.77.1.0/24", "shop0", 1.0),),
-    (node("armed", 10, "net_raw", "net_admin"), node("plain", 20),
-     NodePlan("hub", (), (ProgramPlan("tap", "tap"),), placement="hub")),
+    (
+        node("armed", 10, "net_raw", "net_admin"),
+        node("plain", 20),
+        NodePlan("hub", (), (ProgramPlan("tap", "tap"),), placement="hub"),
+    ),
     LIMITS,
 )
 
@@ -114,13 +117,32 @@ def host() -> Iterator[dict[str, Any]]:
         for address in addresses:
             socket.create_connection((address, port), 2).close()
         yield {
-            "addresses": addresses, "port": port, "abstract": abstract, "path": path, "python": os.path.realpath(sys.executable),
+            "addresses": addresses,
+            "port": port,
+            "abstract": abstract,
+            "path": path,
+            "python": os.path.realpath(sys.executable),
             "prefix": sys.prefix,
-            "files": ["/etc/shadow", "/var/run/docker.sock", "/run/docker.sock", str(secret), str(ROOT / "pyproject.toml"),
-                      str(ROOT / "lms" / "project" / "settings.py"), str(ROOT / ".git" / "config"), "/home/secret",
-                      "/opt/lianbing/cyber_range/scenarios/filling_line/scenario.yml", "/etc/ssl/private",
-                      "/var/log/dpkg.log", "/dev/kvm", "/dev/mem", "/dev/vsock", "/dev/net/tun", "/dev/fuse", "/dev/kmsg",
-                      "/dev/vda"],
+            "files": [
+                "/etc/shadow",
+                "/var/run/docker.sock",
+                "/run/docker.sock",
+                str(secret),
+                str(ROOT / "pyproject.toml"),
+                str(ROOT / "lms" / "project" / "settings.py"),
+                str(ROOT / ".git" / "config"),
+                "/home/secret",
+                "/opt/lianbing/cyber_range/scenarios/filling_line/scenario.yml",
+                "/etc/ssl/private",
+                "/var/log/dpkg.log",
+                "/dev/kvm",
+                "/dev/mem",
+                "/dev/vsock",
+                "/dev/net/tun",
+                "/dev/fuse",
+                "/dev/kmsg",
+                "/dev/vda",
+            ],
         }
     secret.unlink()
     os.unlink(path)
@@ -140,19 +162,57 @@ def host_addresses() -> set[str]:
 
 # Names of errors as the kernel gave them; anything else, and above all DONE, is news that somebody must look at.
 REFUSED = {
-    **dict.fromkeys(["setns", "unshare user", "unshare mount", "unshare net", "clone user", "mount", "remount /usr",
-                     "umount /proc", "mount_setattr", "fsopen", "open_tree", "chroot", "pivot_root", "ptrace init",
-                     "process_vm_readv", "pidfd_getfd", "io_uring", "bpf", "userfaultfd", "perf_event_open", "keyctl",
-                     "add_key", "memfd", "shmget", "sethostname", "mknod kvm", "syslog", "settimeofday", "reboot",
-                     "personality", "affinity", "tiocsti"], "EPERM"),
+    **dict.fromkeys(
+        [
+            "setns",
+            "unshare user",
+            "unshare mount",
+            "unshare net",
+            "clone user",
+            "mount",
+            "remount /usr",
+            "umount /proc",
+            "mount_setattr",
+            "fsopen",
+            "open_tree",
+            "chroot",
+            "pivot_root",
+            "ptrace init",
+            "process_vm_readv",
+            "pidfd_getfd",
+            "io_uring",
+            "bpf",
+            "userfaultfd",
+            "perf_event_open",
+            "keyctl",
+            "add_key",
+            "memfd",
+            "shmget",
+            "sethostname",
+            "mknod kvm",
+            "syslog",
+            "settimeofday",
+            "reboot",
+            "personality",
+            "affinity",
+            "tiocsti",
+        ],
+        "EPERM",
+    ),
     **dict.fromkeys(["clone3", "unknown syscall"], "ENOSYS"),
-    **dict.fromkeys([f"socket {name}" for name in ("vsock", "alg", "xdp", "bluetooth", "can", "tipc", "key")],
-                    "EAFNOSUPPORT"),
+    **dict.fromkeys(
+        [f"socket {name}" for name in ("vsock", "alg", "xdp", "bluetooth", "can", "tipc", "key")], "EAFNOSUPPORT"
+    ),
     **dict.fromkeys([f"netlink {name}" for name in ("xfrm", "audit", "uevent")], "EPROTONOSUPPORT"),
-    "nice": "EPERM", "mapped uid": "EINVAL", "rlimit nproc": "ValueError",
+    "nice": "EPERM",
+    "mapped uid": "EINVAL",
+    "rlimit nproc": "ValueError",
     "kill init": "DONE",  # the signal is accepted and has no effect: shown by everything that comes after
-    "tcp loopback": "ECONNREFUSED", "tcp metadata": "ENETUNREACH", "tcp internet": "ENETUNREACH",
-    "unix abstract": "ECONNREFUSED", "unix path": "ENOENT",
+    "tcp loopback": "ECONNREFUSED",
+    "tcp metadata": "ENETUNREACH",
+    "tcp internet": "ENETUNREACH",
+    "unix abstract": "ECONNREFUSED",
+    "unix path": "ENOENT",
 }
 
 
@@ -164,26 +224,37 @@ async def test_no_way_out_of_a_node(lab: Lab, host: dict[str, Any], where: str) 
     said = await lab.python(where, script, json.dumps(host))
 
     outcome = said["outcome"]
-    expected = REFUSED | {f"tcp {address}": "ECONNREFUSED" if address.startswith("127.") else "ENETUNREACH"
-                          for address in host["addresses"]}
+    expected = REFUSED | {
+        f"tcp {address}": "ECONNREFUSED" if address.startswith("127.") else "ENETUNREACH"
+        for address in host["addresses"]
+    }
     assert {name: outcome[name] for name in expected} == expected
     files = {name: result for name, result in outcome.items() if name.startswith(("read ", "write "))}
-    assert {name: result for name, result in files.items() if result not in ("ENOENT", "EACCES", "EROFS", "EPERM")} == {}
+    assert {
+        name: result for name, result in files.items() if result not in ("ENOENT", "EACCES", "EROFS", "EPERM")
+    } == {}
     assert {name for name in files if name.startswith("read /proc/1")} == {
-        name for name, result in files.items() if name.startswith("read /proc/1") and result == "EACCES"}
+        name for name, result in files.items() if name.startswith("read /proc/1") and result == "EACCES"
+    }
     assert outcome["tcp6 link-local"] in ("EADDRNOTAVAIL", "ENETUNREACH", "EINVAL")
     assert set(outcome) == set(expected) | set(files) | {"tcp6 link-local"}
     assert said["descriptors"] == [0, 1, 2]
     assert said["pids"] <= 4  # init, the program, this script: nobody of the host, no sibling
     assert (said["inet6"], said["links"]) == ("", ["eth0", "lo"])
-    assert [route.split()[:3] for route in said["routes"]] == [["eth0", "00014D0A", "00000000"]]  # own segment, no gateway
+    assert [route.split()[:3] for route in said["routes"]] == [
+        ["eth0", "00014D0A", "00000000"]
+    ]  # own segment, no gateway
     assert said["groups"] == []
 
 
 async def test_neighbours_are_alive_after_all_that(lab: Lab) -> None:
     observed = await lab.driver.observe(RANGE)
-    found = await lab.run("plain", sys.executable, "-c",
-                          "import socket; s=socket.create_connection(('10.77.1.10',7),3); s.send(b'x'); print(s.recv(9))")
+    found = await lab.run(
+        "plain",
+        sys.executable,
+        "-c",
+        "import socket; s=socket.create_connection(('10.77.1.10',7),3); s.send(b'x'); print(s.recv(9))",
+    )
 
     assert converge(PLAN, observed) == []
     assert (found.code, found.stdout) == (0, b"b'x'\n")
@@ -191,7 +262,9 @@ async def test_neighbours_are_alive_after_all_that(lab: Lab) -> None:
 
 async def test_program_memory_is_closed_even_to_the_nodes_root(lab: Lab) -> None:
     """Programs are forked from a process that once held other nodes' plans; nobody in the node may read them."""
-    said = await lab.python("armed", """
+    said = await lab.python(
+        "armed",
+        """
 import json, os
 found = {}
 for name in os.listdir("/proc"):
@@ -203,7 +276,8 @@ for name in os.listdir("/proc"):
             except OSError as exc:
                 found.setdefault(what, type(exc).__name__)
 print(json.dumps(found))
-""")
+""",
+    )
 
     assert said == {"mem": "PermissionError", "environ": "PermissionError", "fd": "PermissionError"}
 
@@ -223,12 +297,17 @@ async def test_raw_frames_stay_in_the_range(lab: Lab) -> None:
     await lab.driver.send(RANGE, "hub", "tap", {"do": "frames", "id": 1, "zone": "shop", "seconds": 1.0})
     await asyncio.sleep(0.2)
 
-    sent = await lab.run("armed", sys.executable, "-c", f"""
+    sent = await lab.run(
+        "armed",
+        sys.executable,
+        "-c",
+        f"""
 import socket
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
 s.bind(("eth0", 0))
 for _ in range(50): s.send({frame!r})
-""")
+""",
+    )
     seen_by_hub = (await lab.next("reply")).body["frames"]
     leaked = 0
     if outside is not None:
@@ -241,14 +320,17 @@ for _ in range(50): s.send({frame!r})
 
 
 async def test_without_net_raw_no_raw_socket(lab: Lab) -> None:
-    said = await lab.python("plain", """
+    said = await lab.python(
+        "plain",
+        """
 import json, socket
 found = {}
 for name, args in (("packet", (socket.AF_PACKET, socket.SOCK_RAW, 0)), ("icmp", (socket.AF_INET, socket.SOCK_RAW, 1))):
     try: socket.socket(*args); found[name] = "DONE"
     except OSError as exc: found[name] = type(exc).__name__
 print(json.dumps(found))
-""")
+""",
+    )
     link = await lab.run("plain", "ip", "link", "add", "x", "type", "dummy")
 
     assert said == {"packet": "PermissionError", "icmp": "PermissionError"}
@@ -257,7 +339,9 @@ print(json.dumps(found))
 
 async def test_checksums_are_computed_before_the_wire(lab: Lab) -> None:
     """A capture of real traffic must hold whole checksums, or every reader calls it damaged."""
-    said = await lab.python("armed", """
+    said = await lab.python(
+        "armed",
+        """
 import json, socket, struct, threading
 tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)); tap.bind(("eth0", 0)); tap.settimeout(2)
 s = socket.create_connection(("10.77.1.20", 7), 2); s.send(b"hello there"); s.recv(20); s.close()
@@ -276,14 +360,18 @@ try:
             seen.append(total(ip[12:20] + struct.pack(">HH", 6, len(payload)) + payload) == 0xffff)
 except TimeoutError: pass
 print(json.dumps(seen))
-""")
+""",
+    )
 
     assert len(said) >= 4, said
     assert all(said), said
 
 
 async def test_fork_bomb_is_bounded_and_the_neighbour_lives(lab: Lab) -> None:
-    bomb = asyncio.create_task(lab.python("armed", """
+    bomb = asyncio.create_task(
+        lab.python(
+            "armed",
+            """
 import json, os, time
 count = 0
 try:
@@ -294,7 +382,9 @@ try:
 except OSError as exc:
     time.sleep(1)
     print(json.dumps([count, type(exc).__name__]))
-"""))
+""",
+        )
+    )
     await asyncio.sleep(0.7)
     neighbour = await lab.run("plain", "sh", "-c", "true; echo alive")
     count, error = await bomb
@@ -304,7 +394,9 @@ except OSError as exc:
 
 
 async def test_disk_filler_meets_one_quota_everywhere(lab: Lab) -> None:
-    said = await lab.python("plain", """
+    said = await lab.python(
+        "plain",
+        """
 import errno, json, os
 written, errors = 0, []
 for place in ("/tmp", "/home", "/dev/shm", "/root", "/var/tmp"):
@@ -318,19 +410,23 @@ for place in ("/tmp", "/home", "/dev/shm", "/root", "/var/tmp"):
 for place in ("/tmp", "/home", "/dev/shm", "/root", "/var/tmp"):
     if os.path.exists(f"{place}/filler"): os.unlink(f"{place}/filler")
 print(json.dumps([written >> 20, sorted(set(errors))]))
-""")
+""",
+    )
 
     assert said[1] == ["ENOSPC"]
     assert 14 <= said[0] <= LIMITS.node_store_mib
 
 
 async def test_one_process_cannot_hoard(lab: Lab) -> None:
-    said = await lab.python("plain", """
+    said = await lab.python(
+        "plain",
+        """
 import json
 try:
     data = bytearray(400 << 20); print(json.dumps("DONE"))
 except MemoryError: print(json.dumps("MemoryError"))
-""")
+""",
+    )
 
     assert said == "MemoryError"
 
@@ -406,7 +502,9 @@ async def test_firewall_tools_work_where_the_node_may(lab: Lab) -> None:
 
 async def test_stopped_node_programs_come_back_from_the_hub_alive(lab: Lab) -> None:
     """The hub sits in the range's own network namespace: it may capture there and change nothing."""
-    said = await lab.python("hub", """
+    said = await lab.python(
+        "hub",
+        """
 import json, socket, struct
 found = {"links": sorted(name for _, name in socket.if_nameindex())}
 socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 3).close()
@@ -415,7 +513,8 @@ found["change"] = subprocess.run(["ip", "link", "set", "shop0", "down"], capture
 found["address"] = subprocess.run(["ip", "addr", "add", "10.77.1.99/24", "dev", "shop0"], capture_output=True).returncode != 0
 found["inet"] = subprocess.run(["ip", "-br", "addr", "show", "shop0"], capture_output=True, text=True).stdout.split()[2:]
 print(json.dumps(found))
-""")
+""",
+    )
 
     assert said["change"]
     assert said["address"]

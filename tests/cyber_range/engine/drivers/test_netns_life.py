@@ -66,8 +66,11 @@ def descendants(pid: int) -> set[int]:
         parent = waiting.pop()
         try:
             tasks = os.listdir(f"/proc/{parent}/task")
-            children = [int(child) for task in tasks
-                        for child in Path(f"/proc/{parent}/task/{task}/children").read_text().split()]
+            children = [
+                int(child)
+                for task in tasks
+                for child in Path(f"/proc/{parent}/task/{task}/children").read_text().split()
+            ]
         except OSError:
             continue
         found |= set(children)
@@ -132,7 +135,10 @@ async def test_a_program_that_ends_badly_says_why(driver: NetnsDriver) -> None:
         message = await anext(messages)
 
     assert (message.node, message.program, message.body) == (
-        "n0", "pump", {"kind": "exit", "code": 3, "log": "the pump is dry\n"})
+        "n0",
+        "pump",
+        {"kind": "exit", "code": 3, "log": "the pump is dry\n"},
+    )
 
 
 async def test_an_unread_range_stops_its_programs_instead_of_filling_memory(driver: NetnsDriver) -> None:
@@ -162,8 +168,12 @@ async def test_a_failing_node_leaves_the_range_usable(driver: NetnsDriver) -> No
     before = descendants(os.getpid())
 
     with pytest.raises(DriverError, match=r"node bad.*203\.0\.113\.1"):
-        await driver.apply(wanted.range_id, converge(
-            RangePlan(wanted.range_id, wanted.zones, (*wanted.nodes, bad)), await driver.observe(wanted.range_id)))
+        await driver.apply(
+            wanted.range_id,
+            converge(
+                RangePlan(wanted.range_id, wanted.zones, (*wanted.nodes, bad)), await driver.observe(wanted.range_id)
+            ),
+        )
 
     assert converge(wanted, await driver.observe(wanted.range_id)) == []
     assert await gone(descendants(os.getpid()) - before) == set()
@@ -188,8 +198,13 @@ asyncio.run(main())
 def owner() -> Iterator[subprocess.Popen[str]]:
     """Another process that owns a driver with one range."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "lms.project.settings"}
-    child = subprocess.Popen([sys.executable, "-c", "import django; django.setup()\n" + OWNER, "11fe000000aa"],
-                             stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import django; django.setup()\n" + OWNER, "11fe000000aa"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"
     yield child
@@ -252,8 +267,13 @@ async def test_sweep_ends_what_a_dead_owner_could_not(driver: NetnsDriver, owner
 
 def as_root_script(folder: Path, body: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-c", textwrap.dedent(body)], capture_output=True, text=True, timeout=seconds, cwd="/",
-        env={"PYTHONPATH": str(folder), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"})
+        [sys.executable, "-P", "-c", textwrap.dedent(body)],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        cwd="/",
+        env={"PYTHONPATH": str(folder), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+    )
 
 
 @pytest.fixture
@@ -263,8 +283,9 @@ def closed_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         skip_or_fail("root, to make a folder closed to the range's user")
     folder = Path("/opt") / f"lb-closed-{os.getpid()}" / "project"
     folder.mkdir(parents=True)
-    shutil.copytree(ROOT / "cyber_range" / "engine", folder / "cyber_range" / "engine",
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "cyber_range" / "engine", folder / "cyber_range" / "engine", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (folder / "cyber_range" / "__init__.py").touch()
     for place in (folder.parent, *folder.parent.rglob("*")):
         place.chmod(0o700 if place.is_dir() else 0o600)
@@ -398,6 +419,8 @@ async def test_limits_reach_the_processes(driver: NetnsDriver) -> None:
     await driver.open(wanted.range_id, limits)
     await driver.apply(wanted.range_id, converge(wanted, Observed()))
 
-    said = await driver.exec(wanted.range_id, "n0", ["bash", "-c", "ulimit -u; ulimit -d; ulimit -f; df -k --output=size / | tail -1"])
+    said = await driver.exec(
+        wanted.range_id, "n0", ["bash", "-c", "ulimit -u; ulimit -d; ulimit -f; df -k --output=size / | tail -1"]
+    )
 
     assert said.stdout.split() == [b"33", b"204800", b"8192", b"8192"]

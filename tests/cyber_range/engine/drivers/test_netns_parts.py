@@ -24,25 +24,40 @@ from cyber_range.engine.drivers.netns.tree import Sources, under
 OPEN = {"max_user_namespaces": "15000", "seccomp": "0", "container": ""}
 
 
-@pytest.mark.parametrize(("step", "number", "known", "reason", "remedy"), [
-    ("machine", 0, {}, "system call table for riscv64", "docker"),
-    ("user", errno.ENOSPC, {"max_user_namespaces": "0"}, "max_user_namespaces is 0", "sysctl -w user.max_user_namespaces="),
-    ("user", errno.EPERM, {"unprivileged_userns_clone": "0"}, "for root alone", "sysctl -w kernel.unprivileged_userns_clone=1"),
-    ("user", errno.ENOSPC, {}, "No user namespace is left", "sysctl -w user.max_user_namespaces="),
-    ("user", errno.EPERM, {"apparmor_restrict": "1"}, "AppArmor", "apparmor_restrict_unprivileged_userns=0"),
-    ("map", errno.EACCES, {"apparmor_restrict": "1"}, "AppArmor", "userns,"),
-    ("namespaces", errno.EPERM, {"apparmor_restrict": "1"}, "AppArmor", "userns,"),
-    ("user", errno.EPERM, {"seccomp": "2"}, "container we run in forbids new user namespaces", "capsule"),
-    ("user", errno.EINVAL, {}, "User namespaces cannot be made", "docker"),
-    ("map", errno.EPERM, {}, "id map", "docker"),
-    ("namespaces", errno.ENOSPC, {}, "No more namespaces", "max_net_namespaces"),
-    ("mount", errno.EPERM, {"seccomp": "2"}, "forbids mounts", "capsule"),
-    ("mount", errno.EPERM, {}, "Mounting inside a user namespace", "docker"),
-    ("proc", errno.EPERM, {"container": "1"}, "masks /proc", "capsule"),
-    ("links", errno.EOPNOTSUPP, {}, "Bridges or veth", "modprobe -a bridge veth"),
-    ("nested", errno.EPERM, {}, "inside a user namespace", "max_user_namespaces"),
-    ("filter", errno.EINVAL, {}, "system call filter", "CONFIG_SECCOMP_FILTER"),
-])
+@pytest.mark.parametrize(
+    ("step", "number", "known", "reason", "remedy"),
+    [
+        ("machine", 0, {}, "system call table for riscv64", "docker"),
+        (
+            "user",
+            errno.ENOSPC,
+            {"max_user_namespaces": "0"},
+            "max_user_namespaces is 0",
+            "sysctl -w user.max_user_namespaces=",
+        ),
+        (
+            "user",
+            errno.EPERM,
+            {"unprivileged_userns_clone": "0"},
+            "for root alone",
+            "sysctl -w kernel.unprivileged_userns_clone=1",
+        ),
+        ("user", errno.ENOSPC, {}, "No user namespace is left", "sysctl -w user.max_user_namespaces="),
+        ("user", errno.EPERM, {"apparmor_restrict": "1"}, "AppArmor", "apparmor_restrict_unprivileged_userns=0"),
+        ("map", errno.EACCES, {"apparmor_restrict": "1"}, "AppArmor", "userns,"),
+        ("namespaces", errno.EPERM, {"apparmor_restrict": "1"}, "AppArmor", "userns,"),
+        ("user", errno.EPERM, {"seccomp": "2"}, "container we run in forbids new user namespaces", "capsule"),
+        ("user", errno.EINVAL, {}, "User namespaces cannot be made", "docker"),
+        ("map", errno.EPERM, {}, "id map", "docker"),
+        ("namespaces", errno.ENOSPC, {}, "No more namespaces", "max_net_namespaces"),
+        ("mount", errno.EPERM, {"seccomp": "2"}, "forbids mounts", "capsule"),
+        ("mount", errno.EPERM, {}, "Mounting inside a user namespace", "docker"),
+        ("proc", errno.EPERM, {"container": "1"}, "masks /proc", "capsule"),
+        ("links", errno.EOPNOTSUPP, {}, "Bridges or veth", "modprobe -a bridge veth"),
+        ("nested", errno.EPERM, {}, "inside a user namespace", "max_user_namespaces"),
+        ("filter", errno.EINVAL, {}, "system call filter", "CONFIG_SECCOMP_FILTER"),
+    ],
+)
 def test_each_hindrance_is_named_with_its_remedy(
     step: str, number: int, known: dict[str, str], reason: str, remedy: str
 ) -> None:
@@ -182,10 +197,18 @@ def test_sweep_knows_an_owner_from_a_later_process_of_the_same_pid() -> None:
     assert TITLE.match("python lb-range:c0ffee000001 owner=1.1") is None
 
 
-@pytest.mark.parametrize(("mode", "who", "bits", "expected"), [
-    (0o700, (10, 20), 5, True), (0o700, (11, 20), 5, False), (0o750, (11, 20), 5, True), (0o705, (11, 20), 5, False),
-    (0o755, (11, 21), 5, True), (0o751, (11, 21), 5, False), (0o751, (11, 21), 1, True),
-])
+@pytest.mark.parametrize(
+    ("mode", "who", "bits", "expected"),
+    [
+        (0o700, (10, 20), 5, True),
+        (0o700, (11, 20), 5, False),
+        (0o750, (11, 20), 5, True),
+        (0o705, (11, 20), 5, False),
+        (0o755, (11, 21), 5, True),
+        (0o751, (11, 21), 5, False),
+        (0o751, (11, 21), 1, True),
+    ],
+)
 def test_mode_bits_are_read_as_the_kernel_does(mode: int, who: tuple[int, int], bits: int, expected: bool) -> None:
     status = os.stat_result((mode, 0, 0, 1, 10, 20, 0, 0, 0, 0))
 
@@ -198,7 +221,10 @@ def test_only_the_engine_is_among_what_nodes_get() -> None:
 
     assert not any(under(project, path) for path in sources.paths())
     assert [path for path in sources.paths() if under(path, sources.package)] == [
-        f"{sources.package}/engine", f"{sources.package}/scenarios", f"{sources.package}/__init__.py"]
+        f"{sources.package}/engine",
+        f"{sources.package}/scenarios",
+        f"{sources.package}/__init__.py",
+    ]
 
 
 def test_a_full_socket_does_not_lose_the_descriptor_of_a_large_message() -> None:
@@ -226,7 +252,12 @@ try: import scapy.all
 except ImportError as exc: print("by exec" in str(exc))
 """
 
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "PYTHONPATH": os.path.dirname(Sources.here().package)})
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(Sources.here().package)},
+    )
 
     assert done.stdout.splitlines() == ["[] {}", "True"], done

@@ -56,9 +56,7 @@ def test_missing_module_is_told_as_unavailable(monkeypatch: pytest.MonkeyPatch) 
         (set(), "memory"),
     ],
 )
-async def test_auto_takes_the_best_that_works(
-    monkeypatch: pytest.MonkeyPatch, usable: set[str], chosen: str
-) -> None:
+async def test_auto_takes_the_best_that_works(monkeypatch: pytest.MonkeyPatch, usable: set[str], chosen: str) -> None:
     async def probe(name: str) -> Probe:
         return Probe(name in usable)
 

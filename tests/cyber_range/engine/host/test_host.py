@@ -70,7 +70,9 @@ async def test_two_ranges_at_once_have_blocks_of_their_own_and_do_not_meet(host:
     subnets = [{zone["subnet"] for zone in picture["zones"]} for picture in shown]
     other_plc = next(node for node in shown[1]["nodes"] if node["name"] == "plc")["legs"][0]["ip"]
 
-    there = await host.client.exec(range_id=one["range_id"], node="ws", argv=["lb-modbus", "read", other_plc, "input", "1"])
+    there = await host.client.exec(
+        range_id=one["range_id"], node="ws", argv=["lb-modbus", "read", other_plc, "input", "1"]
+    )
     here = await host.client.exec(
         range_id=one["range_id"], node="ws",
         argv=["lb-modbus", "read", next(n for n in shown[0]["nodes"] if n["name"] == "plc")["legs"][0]["ip"], "input", "1"],
@@ -89,7 +91,11 @@ async def test_the_scripted_blue_team_wins_over_the_socket(host: Running, range_
             assert done["code"] == 0, done
         elif action["do"] == "submit":
             judged = await host.client.submit(
-                range_id=range_id, objective=action["objective"], value=action["value"], session="p1", seat=action["seat"]
+                range_id=range_id,
+                objective=action["objective"],
+                value=action["value"],
+                session="p1",
+                seat=action["seat"],
             )
             assert judged["right"] is True
         else:
@@ -134,7 +140,9 @@ async def test_telemetry_topology_and_captures_show_what_happens(host: Running, 
 
 async def test_script_fills_values_and_tells_no_answers(host: Running, range_id: str) -> None:
     script = await host.client.script(range_id=range_id)
-    plc = next(n for n in (await host.client.topology(range_id=range_id))["nodes"] if n["name"] == "plc")["legs"][0]["ip"]
+    plc = next(n for n in (await host.client.topology(range_id=range_id))["nodes"] if n["name"] == "plc")["legs"][0][
+        "ip"
+    ]
 
     assert script["injects"][0]["body"]["zh"] == f"质检反映液位偏高,请查看 **{plc}**。"
     assert script["hints"] == [{"id": "look", "objective": "name_it", "cost": 5}]
@@ -252,7 +260,9 @@ async def test_a_program_that_does_not_start_ends_the_launch_and_is_named(host: 
         ("call", {}, BadRequest, None),
     ],
 )  # fmt: skip
-async def test_wrong_requests_are_said(host: Running, verb: str, args: dict[str, Any], kind: type, said: str | None) -> None:
+async def test_wrong_requests_are_said(
+    host: Running, verb: str, args: dict[str, Any], kind: type, said: str | None
+) -> None:
     with pytest.raises(kind) as caught:
         await host.client.call(verb, **args)
 
@@ -261,7 +271,7 @@ async def test_wrong_requests_are_said(host: Running, verb: str, args: dict[str,
 
 async def test_garbage_on_the_socket_hurts_nobody(host: Running) -> None:
     reader, writer = await asyncio.open_unix_connection(str(host.socket))
-    writer.write(b"\xff\xfe not json\n[1]\n{\"verb\": 3}\n")
+    writer.write(b'\xff\xfe not json\n[1]\n{"verb": 3}\n')
 
     answers = [await reader.readline() for _ in range(3)]
     writer.close()

@@ -76,7 +76,9 @@ async def test_replacement_is_skipped_when_nothing_was_blocked() -> None:
 
 
 async def test_what_waits_for_a_blocked_step_without_replacement_is_skipped() -> None:
-    states, _ = await play([step("vpn"), step("write", after=["vpn"]), step("boast", after=["write"])], Attacker(vpn="blocked"))
+    states, _ = await play(
+        [step("vpn"), step("write", after=["vpn"]), step("boast", after=["write"])], Attacker(vpn="blocked")
+    )
 
     assert states == {"vpn": "blocked", "write": "skipped", "boast": "skipped"}
 
@@ -112,7 +114,9 @@ async def test_the_white_cell_runs_a_step_now() -> None:
 
 
 async def test_states_survive_a_restart() -> None:
-    campaign = Campaign((step("scan"), step("write", after=["scan"])), Clock(speed=100.0), Attacker(), lambda state: None)
+    campaign = Campaign(
+        (step("scan"), step("write", after=["scan"])), Clock(speed=100.0), Attacker(), lambda state: None
+    )
     campaign.start()
     await asyncio.sleep(0.1)
     saved = campaign.snapshot()
@@ -126,7 +130,9 @@ async def test_states_survive_a_restart() -> None:
 
 @given(
     shape=st.lists(
-        st.tuples(st.sets(st.integers(0, 7), max_size=3), st.one_of(st.none(), st.integers(0, 7))), min_size=1, max_size=8
+        st.tuples(st.sets(st.integers(0, 7), max_size=3), st.one_of(st.none(), st.integers(0, 7))),
+        min_size=1,
+        max_size=8,
     ),
     ends=st.lists(st.sampled_from(["done", "blocked", "failed"]), min_size=8, max_size=8),
 )

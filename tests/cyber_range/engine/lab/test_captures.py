@@ -68,7 +68,9 @@ def test_a_torn_file_is_cut_to_whole_packets_and_a_new_one_begun(tmp_path: Path)
     assert [len(read(path)) for path in sorted(tmp_path.iterdir())] == [1, 1]
 
 
-@pytest.mark.parametrize("damage", [b"", b"\0" * 7, packet_block(1, FRAME)[:-4], b"\x07\0\0\0" + packet_block(1, FRAME)[4:]])
+@pytest.mark.parametrize(
+    "damage", [b"", b"\0" * 7, packet_block(1, FRAME)[:-4], b"\x07\0\0\0" + packet_block(1, FRAME)[4:]]
+)
 def test_a_damaged_message_changes_nothing(tmp_path: Path, damage: bytes) -> None:
     store = CaptureStore(tmp_path)
     store.take("z", message(1))

@@ -153,7 +153,17 @@ async def test_a_connection_seen_on_the_bridge_beats_what_the_prober_says() -> N
     lab.pass_time(30)
     lab.open = False
     lab.bridge.take_flows(
-        [{"zone": "workshop", "src": INTRUDER, "dst": PLC, "proto": "tcp", "port": 502, "packets": 3, "established": 1}],
+        [
+            {
+                "zone": "workshop",
+                "src": INTRUDER,
+                "dst": PLC,
+                "proto": "tcp",
+                "port": 502,
+                "packets": 3,
+                "established": 1,
+            }
+        ],
         lab.wall + 0.5,
     )
 
@@ -188,7 +198,10 @@ async def test_one_late_poll_is_no_loss() -> None:
 async def test_answers_are_judged_counted_and_refused_when_used_up() -> None:
     lab = Range()
 
-    assert [lab.objectives.submit("name_it", wrong, session="p", seat="blue") for wrong in ("10.0.0.1", "?")] == [False, False]
+    assert [lab.objectives.submit("name_it", wrong, session="p", seat="blue") for wrong in ("10.0.0.1", "?")] == [
+        False,
+        False,
+    ]
     assert lab.objectives.submit("name_it", f" {INTRUDER} ", session="p", seat="blue") is True
     assert await lab.look("name_it") == "verified"
     with pytest.raises(Refused) as caught:
@@ -254,7 +267,15 @@ def test_history_is_thinned_by_step() -> None:
 
 def test_answered_connections_are_counted_over_a_whole_window() -> None:
     bridge = BridgeFacts()
-    flow = {"zone": "dmz", "src": "10.0.0.2", "dst": "10.0.0.9", "proto": "tcp", "port": 8900, "packets": 6, "established": 1}
+    flow = {
+        "zone": "dmz",
+        "src": "10.0.0.2",
+        "dst": "10.0.0.9",
+        "proto": "tcp",
+        "port": 8900,
+        "packets": 6,
+        "established": 1,
+    }
     for second in range(1, 8):
         bridge.take_flows([flow], float(second))
     about = {"zone": "dmz", "clients": ["10.0.0.2"], "server": "10.0.0.9", "port": 8900}

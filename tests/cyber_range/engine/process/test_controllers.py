@@ -34,7 +34,13 @@ def test_a_trip_stays_until_it_is_reset_with_the_tray_low() -> None:
     tags = tags_of(logic)
     story = []
 
-    for inputs, reset in (({}, 0), ({"tray_high": 1}, 0), ({"tray_high": 0}, 0), ({"tray_high": 1}, 1), ({"tray_high": 0}, 1)):
+    for inputs, reset in (
+        ({}, 0),
+        ({"tray_high": 1}, 0),
+        ({"tray_high": 0}, 0),
+        ({"tray_high": 1}, 1),
+        ({"tray_high": 0}, 1),
+    ):
         tags["reset"] = reset
         story.append(logic.scan(tags, inputs)["conveyor_run"])
 

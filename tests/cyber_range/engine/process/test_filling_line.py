@@ -148,7 +148,10 @@ def test_alarms_come_once_and_clear_once() -> None:
 
 @pytest.mark.parametrize(
     ("given", "sentence"),
-    [({"tank_aera_m2": 1}, "no parameter 'tank_aera_m2'"), ({"pitch_m": 0}, "'pitch_m' of the filling line must be above zero")],
+    [
+        ({"tank_aera_m2": 1}, "no parameter 'tank_aera_m2'"),
+        ({"pitch_m": 0}, "'pitch_m' of the filling line must be above zero"),
+    ],
 )
 def test_wrong_parameters_are_named(given: dict[str, float], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):

@@ -121,7 +121,11 @@ def test_references_keep_their_types(value: Any, filled: Any) -> None:
 
 
 def test_references_are_found_everywhere() -> None:
-    assert sorted(references({"a": ["x ${draw.b} ${zone.c.subnet}"], "${draw.k}": 1})) == ["draw.b", "draw.k", "zone.c.subnet"]
+    assert sorted(references({"a": ["x ${draw.b} ${zone.c.subnet}"], "${draw.k}": 1})) == [
+        "draw.b",
+        "draw.k",
+        "zone.c.subnet",
+    ]
 
 
 def test_fifty_seeds_of_tiny_give_different_answers() -> None:

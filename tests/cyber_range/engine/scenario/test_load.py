@@ -183,8 +183,7 @@ def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
     text = SMALL.replace("duration: 10", "duration: lang").replace("purdue: 4", "purdue: 9")
 
     assert mistakes(tmp_path, text) == (
-        "scenario.yml:7: duration: must be a number\n"
-        "scenario.yml:10: zones[0].purdue: must be less than or equal to 6"
+        "scenario.yml:7: duration: must be a number\nscenario.yml:10: zones[0].purdue: must be less than or equal to 6"
     )
 
 

@@ -18,7 +18,9 @@ ADDRESSES = IP(src="10.1.2.3", dst="10.1.2.4")
 
 @pytest.mark.parametrize("tag", [None, Dot1Q(vlan=7)])
 def test_tcp_is_read_with_numbers_flags_and_payload(tag: Dot1Q | None) -> None:
-    inner = ADDRESSES / TCP(sport=4000, dport=502, seq=7, ack=9, flags="PA", options=[("NOP", None)] * 4) / Raw(b"modbus")
+    inner = (
+        ADDRESSES / TCP(sport=4000, dport=502, seq=7, ack=9, flags="PA", options=[("NOP", None)] * 4) / Raw(b"modbus")
+    )
     frame = bytes(ETHER / tag / inner if tag else ETHER / inner)
 
     assert d.decode(frame) == d.Packet(MAC, SRC, DST, 6, 4000, 502, 7, 9, d.PSH | d.ACK, b"modbus")

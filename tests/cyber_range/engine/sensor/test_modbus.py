@@ -25,7 +25,10 @@ REQUESTS = [
     (scapy_modbus.ModbusPDU03ReadHoldingRegistersRequest(startAddr=40, quantity=10), Message(7, 1, 3, 40, 10)),
     (scapy_modbus.ModbusPDU04ReadInputRegistersRequest(startAddr=0, quantity=8), Message(7, 1, 4, 0, 8)),
     (scapy_modbus.ModbusPDU05WriteSingleCoilRequest(outputAddr=16, outputValue=0xFF00), Message(7, 1, 5, 16, 1, (1,))),
-    (scapy_modbus.ModbusPDU06WriteSingleRegisterRequest(registerAddr=40, registerValue=640), Message(7, 1, 6, 40, 1, (640,))),
+    (
+        scapy_modbus.ModbusPDU06WriteSingleRegisterRequest(registerAddr=40, registerValue=640),
+        Message(7, 1, 6, 40, 1, (640,)),
+    ),
     (
         scapy_modbus.ModbusPDU0FWriteMultipleCoilsRequest(startAddr=2, quantityOutput=3, outputsValue=[5]),
         Message(7, 1, 15, 2, 3, (1, 0, 1)),

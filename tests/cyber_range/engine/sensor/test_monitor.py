@@ -42,7 +42,16 @@ def test_a_legitimate_poll_is_counted_and_raises_nothing() -> None:
     facts = heard(wire)
 
     assert facts["polls"] == [
-        {"zone": "workshop", "client": HMI, "server": PLC, "port": 502, "requests": 6, "responses": 6, "exceptions": 1, "writes": 0}
+        {
+            "zone": "workshop",
+            "client": HMI,
+            "server": PLC,
+            "port": 502,
+            "requests": 6,
+            "responses": 6,
+            "exceptions": 1,
+            "writes": 0,
+        }
     ]
     assert [(f["src"], f["dst"], f["proto"], f["port"], f["packets"], f["established"]) for f in facts["flows"]] == [
         (HMI, PLC, "tcp", 502, len(wire.frames), 1)
@@ -115,7 +124,10 @@ def many(count: int, pdu: Packet, answer: Packet | None, *, units: bool = False)
         (many(6, read(), values(), units=True), ("unit_scan", "T0846", JUMP)),
         (many(9, read(600), refused()), ("exception_burst", "T0861", JUMP)),
         (many(1, read(0, 120), None), ("point_sweep", "T0861", JUMP)),
-        (many(1, modbus.ModbusPDU2B0EReadDeviceIdentificationRequest(readCode=1), None), ("device_identification", "T0888", JUMP)),
+        (
+            many(1, modbus.ModbusPDU2B0EReadDeviceIdentificationRequest(readCode=1), None),
+            ("device_identification", "T0888", JUMP),
+        ),
     ],
     ids=["units", "exceptions", "points", "identity"],
 )

@@ -14,11 +14,15 @@ ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
 
 def built(identification: int, sport: int, data: bytes) -> bytes:
-    return bytes(ETHER / IP(src="10.1.2.3", dst="10.1.2.15", id=identification) / UDP(sport=sport, dport=514) / Raw(data))
+    return bytes(
+        ETHER / IP(src="10.1.2.3", dst="10.1.2.15", id=identification) / UDP(sport=sport, dport=514) / Raw(data)
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 65535), st.integers(1, 65535), st.integers(0, 65535), st.integers(1, 65535), st.binary(max_size=40))
+@given(
+    st.integers(0, 65535), st.integers(1, 65535), st.integers(0, 65535), st.integers(1, 65535), st.binary(max_size=40)
+)
 def test_renumbered_equals_built(id1: int, port1: int, id2: int, port2: int, data: bytes) -> None:
     assert renumbered(built(id1, port1, data), id2, port2) == built(id2, port2, data)
 
