@@ -38,16 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         case "tour":
             return touring.main(words[1:])
         case "worker":
-            return processes.worker(words[1:])
+            processes.worker(words[1:])
         case "doctor":
             return doctor.main(words[1:])
         case "range":
-            return processes.engine(words[1:])
+            processes.engine(words[1:])
         case "range-image":
-            return processes.engine(["image", *words[1:]])
+            processes.engine(["image", *words[1:]])
         case "messages":
             return compile_catalogues()
-    return processes.management([verb.replace("-", "_"), *words[1:]])
+    processes.become("django", verb.replace("-", "_"), *words[1:])
 
 
 def print_help() -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 RESTART_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -101,7 +102,7 @@ def children(*, host: str, port: int, sockets_port: int, workers: int, driver: s
             ],
             patience=WORKER_SECONDS,
         ),
-        Child("follower", [python, "-m", "lms.project", "run-drills"]),
+        Child("follower", [python, "-m", "django", "run_drills"]),
         Child(
             "sockets",
             [
@@ -223,16 +224,22 @@ def main(argv: Sequence[str]) -> int:
     return run(team, log_folder=state / "logs", say=say, ready=lambda: say(f"http://{options.host}:{options.port}"))
 
 
-def worker(argv: Sequence[str]) -> int:
+def worker(argv: Sequence[str]) -> NoReturn:
     """`lianbing worker [celery options]`: one Celery worker of this installation."""
-    return subprocess.call([sys.executable, "-m", "celery", "-A", "lms.project", "worker", *argv])  # noqa: S603  own words
+    become("celery", "-A", "lms.project", "worker", *argv)
 
 
-def engine(argv: Sequence[str]) -> int:
-    """The range engine's command line, in a process of its own: it may load docker and scapy, we do not."""
-    return subprocess.call([sys.executable, "-m", "cyber_range.engine", *argv])  # noqa: S603  the operator's own words
+def engine(argv: Sequence[str]) -> NoReturn:
+    """The range engine's command line, in a process that is not ours any more: it may load docker and scapy, we do not."""
+    become("cyber_range.engine", *argv)
+
+
+def become(module: str, *argv: str) -> NoReturn:
+    """Turns this process into `python -m module …`: whoever ends it ends the real one, and nothing stands between."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *argv])  # noqa: S606  the operator's own words
 
 
 def management(argv: Sequence[str]) -> int:
-    """A Django management command in a process of its own."""
-    return subprocess.call([sys.executable, "-m", "django", *argv])  # noqa: S603  the operator's own words
+    """A Django management command in a process of its own, waited for."""
+    return subprocess.call([sys.executable, "-m", "django", *argv])  # noqa: S603  our own words

@@ -81,10 +81,25 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=40)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=10)
+        time.sleep(1)
+        assert left_behind(state) == [], "Ctrl-C left processes behind"
+
+
+def left_behind(state: Path) -> list[str]:
+    """Command lines of living processes that were started with this state folder."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if str(state).encode() in (folder / "environ").read_bytes():
+                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            except OSError:  # gone, or not ours to read
+                continue
+    return found
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[str], said: Path, *, seconds: float) -> None:
