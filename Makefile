@@ -49,7 +49,7 @@ check: env
 	$(RUN) -m lms.project.messages
 
 bench: env
-	$(RUN) -m pytest tests/benchmarks --override-ini testpaths=tests/benchmarks -q -s $(ARGS)
+	$(RUN) -m pytest tests/benchmarks -q -s $(ARGS)
 
 screenshots: env
 	$(RUN) -m pytest tests/e2e/test_screenshots.py -q $(ARGS)
