@@ -81,6 +81,8 @@ class Dying:
 @pytest.mark.parametrize("at", ["after events", "before ack", "after ack"])
 def test_a_copier_killed_anywhere_loses_and_doubles_nothing(running: Drill, at: str) -> None:
     with hosts.client(running.instance.host) as client:
+        client.call("pause", range_id=running.instance.range_id)  # something new to copy, whatever was copied before
+        client.call("resume", range_id=running.instance.range_id)
         with pytest.raises(Killed):
             following.copy_range_events(drill=fresh(running), client=Dying(client, at))
         following.copy_range_events(drill=fresh(running), client=client)

@@ -674,9 +674,9 @@ class Lab:
 
     async def _cancel(self, name: str) -> None:
         task = self._tasks.pop(name, None)
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        while task is not None and task is not asyncio.current_task() and not task.done():
+            task.cancel()  # again, should wait_for have swallowed it (Python 3.11: the awaited thing came at the same moment)
+            await asyncio.wait([task], timeout=1.0)
 
     # ------------------------------------------------------------ pictures
 

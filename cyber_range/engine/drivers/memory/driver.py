@@ -151,8 +151,10 @@ class MemoryDriver:
         tasks = [program.task for program in ending]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
-            for task in late:
-                task.cancel()
+            while late:
+                for task in late:
+                    task.cancel()  # again, should wait_for have swallowed it (Python 3.11)
+                _, late = await asyncio.wait(late, timeout=1.0)
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def observe(self, range_id: str) -> Observed:
