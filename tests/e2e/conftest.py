@@ -66,7 +66,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     state = tmp_path_factory.mktemp("product")
     state.chmod(0o755)  # range-host drops to a user of its own and must reach its folder
     port = free_port()
-    driver = os.environ.get("LIANBING_E2E_DRIVER", "auto")
+    driver = os.environ.get("LIANBING_E2E_DRIVER", "netns")
     environment = {
         key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
     }
@@ -116,8 +116,9 @@ def wait_until_ready(url: str, process: subprocess.Popen[str], said: Path, *, se
     raise AssertionError(f"{url} did not answer within {seconds} s:\n{said.read_text()[-3000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed with its module: Playwright keeps an event loop running, beside which no other asynchronous test can run."""
     binary = shutil.which("chromium")
     if binary is None:
         skip_or_fail(NEEDS["browser"])
