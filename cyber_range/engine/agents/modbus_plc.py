@@ -1,43 +1,42 @@
 """A programmable controller: pymodbus server on port 502, a scan of its logic, I/O with the plant.
 
-Spec: `logic` (name in process.controllers), `tags` {tag: {address, start?}} (addresses per tag; the table is the
-tag's own), `plant` (address on the fieldbus), `controller` (name the plant knows it by), `identity` {vendor, code,
-revision, url?, product?, model?}, `port` (502), `size` (registers per table that answer, 512).
+Spec: that of every controller (controller.py); each tag has an `address`, its table is the tag's own; `identity`
+{vendor, code, revision, url?, product?, model?}, `port` (502), `size` (registers per table that answer, 512).
 
 Every table reads as one dense memory from 0 to `size`, as such controllers do; what carries no tag reads 0 and holds
 what is written to it. Writes to inputs are impossible in Modbus; writes to tags are clipped to 16 bits by nature.
+Function 8 sub-function 1 (restart communications option) restarts the controller; function 17 tells its identity.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pymodbus.constants import ExcCodes
 from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.diag_message import RestartCommunicationsOptionRequest
 from pymodbus.pdu.mei_message import ReadDeviceInformationResponse
+from pymodbus.pdu.other_message import ReportDeviceIdResponse
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from cyber_range.engine.agents.context import NodeContext, Peer, answer
-from cyber_range.engine.agents.fieldbus import CONTROLLER_PORT, PLANT_PORT, pack, unpack
-from cyber_range.engine.process.controllers import LOGICS, Tag
+from cyber_range.engine.agents.context import NodeContext
+from cyber_range.engine.agents.controller import Controller
+from cyber_range.engine.process.controllers import Tag
 
-SCAN_AT_LEAST = 0.1  # s without a plant datagram before a scan runs by itself
 TABLE_OF_FUNCTION = {1: "coil", 5: "coil", 15: "coil", 2: "discrete", 4: "input"}  # all others: holding
 
 
 class Memory:
     """The controller's four tables and the tags that lie in them, in engineering units."""
 
-    def __init__(self, tags: tuple[Tag, ...], placed: Mapping[str, Mapping[str, Any]], size: int) -> None:
+    def __init__(self, controller: Controller, placed: Mapping[str, Mapping[str, Any]], size: int) -> None:
         self.size = size
-        self.tags: dict[str, float] = {}
+        self._controller = controller
         self._tag_at: dict[tuple[str, int], Tag] = {}
         self._plain: dict[tuple[str, int], int] = {}
-        for tag in tags:
+        for tag in controller.tag_list:
             if tag.name not in placed:
                 raise ValueError(f"tag {tag.name!r} has no address in this controller's spec")
             address = int(placed[tag.name]["address"])
@@ -46,9 +45,6 @@ class Memory:
                 why = f"is taken by {other.name!r}" if other else f"is outside 0..{size - 1}"
                 raise ValueError(f"{tag.table} {address} of tag {tag.name!r} {why}")
             self._tag_at[tag.table, address] = tag
-            self.tags[tag.name] = float(placed[tag.name].get("start", tag.start))
-        if unknown := sorted(set(placed) - set(self.tags)):
-            raise ValueError(f"this controller has no tag {unknown[0]!r}; there are: {', '.join(sorted(self.tags))}")
 
     def raw(self, table: str, address: int) -> int:
         """What a master reads there: 16 bits, or 0/1."""
@@ -56,15 +52,15 @@ class Memory:
         if tag is None:
             return self._plain.get((table, address), 0)
         if table in ("coil", "discrete"):
-            return int(bool(self.tags[tag.name]))
-        return round(self.tags[tag.name] * tag.scale) & 0xFFFF
+            return int(bool(self._controller.tags[tag.name]))
+        return round(self._controller.tags[tag.name] * tag.scale) & 0xFFFF
 
     def write(self, table: str, address: int, value: int) -> None:
         tag = self._tag_at.get((table, address))
         if tag is None:
             self._plain[table, address] = int(value)
         else:
-            self.tags[tag.name] = value / tag.scale
+            self._controller.write(tag.name, value / tag.scale)
 
     def tag_at(self, table: str, address: int) -> str:
         tag = self._tag_at.get((table, address))
@@ -72,64 +68,33 @@ class Memory:
 
 
 async def run(node: NodeContext) -> None:
-    spec = node.spec
-    logic = LOGICS[str(spec["logic"])]()
-    memory = Memory(logic.tags, spec["tags"], int(spec.get("size", 512)))
-    plant, name = str(spec["plant"]), str(spec["controller"])
-    inputs: dict[str, float] = {}
-    heard = time.monotonic()
-    changes: list[tuple[str, int, int]] = []
+    controller = Controller(node)
+    memory = Memory(controller, node.spec["tags"], int(node.spec.get("size", 512)))
+    identity = node.spec.get("identity") or {}
 
-    def scan() -> None:
-        bus.send(pack({"c": name, "o": logic.scan(memory.tags, inputs)}), plant, PLANT_PORT)
+    async def door() -> Callable[[], None]:
+        server = modbus_server(memory, identity, controller)
+        listener = await node.net.create_server(server.handle_new_connection, int(node.spec.get("port", 502)))
 
-    def on_datagram(data: bytes, peer: Peer) -> None:
-        nonlocal heard
-        message = unpack(data)
-        if peer[0] == plant and isinstance(message.get("i"), dict):
-            inputs.update(message["i"])
-            heard = time.monotonic()
-            scan()
+        def close() -> None:
+            listener.close()
+            for connection in list(server.active_connections.values()):
+                connection.close()
 
-    bus = await node.net.udp(CONTROLLER_PORT, on_datagram)
-    logic.scan(memory.tags, inputs)  # a controller has gone through its program once before it speaks
-    server = modbus_server(memory, spec.get("identity") or {}, changes)
-    listener = await node.net.create_server(server.handle_new_connection, int(spec.get("port", 502)))
+        return close
 
     async def read(command: dict[str, Any]) -> dict[str, Any]:
+        if "address" not in command:
+            return await controller.read(command)
         first, count = int(command["address"]), int(command.get("count", 1))
         if first < 0 or count < 1 or first + count > memory.size:
             raise ValueError(f"addresses {first}..{first + count - 1} are outside this controller's memory")
         return {"values": [memory.raw(str(command["table"]), address) for address in range(first, first + count)]}
 
-    async def keep_scanning() -> None:
-        told = 0.0
-        while True:
-            await asyncio.sleep(SCAN_AT_LEAST)
-            if time.monotonic() - heard > SCAN_AT_LEAST:
-                scan()
-            if changes and time.monotonic() - told > 0.2:
-                told = time.monotonic()
-                written = [
-                    {"table": table, "address": address, "value": value, "tag": memory.tag_at(table, address)}
-                    for table, address, value in changes[:50]
-                ]
-                changes.clear()
-                node.emit("written", writes=written)
-
-    node.emit("ready")
-    scanning = asyncio.ensure_future(keep_scanning())
-    try:
-        await answer(node, {"read": read})
-    finally:
-        scanning.cancel()
-        listener.close()
-        for connection in list(server.active_connections.values()):
-            connection.close()
-        bus.close()
+    await controller.run(door, {"read": read})
 
 
-def modbus_server(memory: Memory, identity: Mapping[str, str], changes: list[tuple[str, int, int]]) -> ModbusTcpServer:
+def modbus_server(memory: Memory, identity: Mapping[str, str], controller: Controller) -> ModbusTcpServer:
     """A pymodbus server over `memory`. It is never asked to listen: the node's network accepts for it."""
 
     async def access(
@@ -138,8 +103,9 @@ def modbus_server(memory: Memory, identity: Mapping[str, str], changes: list[tup
         table = TABLE_OF_FUNCTION.get(function, "holding")
         if values is not None:
             for offset, value in enumerate(values):
-                memory.write(table, address + offset, int(value))
-                changes.append((table, address + offset, int(value)))
+                at = address + offset
+                memory.write(table, at, int(value))
+                controller.told({"table": table, "address": at, "value": int(value), "tag": memory.tag_at(table, at)})
         # pymodbus asks per register; bit tables come packed 16 to a register and `count` counts registers there
         if table in ("coil", "discrete"):
             first = address // 16
@@ -152,13 +118,14 @@ def modbus_server(memory: Memory, identity: Mapping[str, str], changes: list[tup
         return None
 
     bits = -(-memory.size // 16) * 16
+    # lists, not count: pymodbus 3.16 makes count times count registers to check a block, 2 MiB for a moment
     device = SimDevice(
         id=0,  # answers every unit number, as most controllers with a network port of their own do
         simdata=(
-            [SimData(0, count=bits, values=False, datatype=DataType.BITS)],
-            [SimData(0, count=bits, values=False, datatype=DataType.BITS)],
-            [SimData(0, count=memory.size, values=0, datatype=DataType.REGISTERS)],
-            [SimData(0, count=memory.size, values=0, datatype=DataType.REGISTERS)],
+            [SimData(0, values=[False] * bits, datatype=DataType.BITS)],
+            [SimData(0, values=[False] * bits, datatype=DataType.BITS)],
+            [SimData(0, values=[0] * memory.size, datatype=DataType.REGISTERS)],
+            [SimData(0, values=[0] * memory.size, datatype=DataType.REGISTERS)],
         ),
         action=access,
     )
@@ -169,6 +136,12 @@ def modbus_server(memory: Memory, identity: Mapping[str, str], changes: list[tup
             names = ("vendor", "code", "revision", "url", "product", "model")
             wanted = names[:3] if pdu.read_code == 1 else names
             pdu.information = {i: identity[k].encode() for i, k in enumerate(names) if k in wanted and identity.get(k)}
+        elif sending and isinstance(pdu, ReportDeviceIdResponse):
+            known = [str(identity[k]) for k in ("vendor", "code", "revision") if identity.get(k)]
+            pdu.identifier = " ".join(known).encode() or b"\0"
+            pdu.status = controller.running  # FF: run indicator on
+        elif not sending and isinstance(pdu, RestartCommunicationsOptionRequest):
+            controller.restart()
         return pdu
 
     return ModbusTcpServer(device, trace_pdu=own_identity)
