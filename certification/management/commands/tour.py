@@ -34,7 +34,7 @@ class Command(BaseCommand):
                 steps = [asdict(step) for step in diary.steps]
                 options["json"].write_text(json.dumps(steps, ensure_ascii=False, indent=1, default=str))
         total = sum(step.seconds for step in diary.steps)
-        self.stdout.write(f"全部 {len(diary.steps)} 步都真的发生了,共 {total:.0f} 秒")
+        self.stdout.write(f"全部 {len(diary.steps)} 步都真的发生了，共 {total:.0f} 秒")
 
     def say(self, text: str) -> None:
         self.stdout.write(text)

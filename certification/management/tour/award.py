@@ -51,7 +51,7 @@ def the_level() -> StandardLevel:
 
 def refuse_early(diary: Diary, *, user: User) -> None:
     """Before the evidence is there the same application is refused, with reasons."""
-    with diary.step("证书:条件不足时不发证") as facts:
+    with diary.step("证书：条件不足时不发证") as facts:
         application = services.apply_for(user=user, level=the_level())
         must(not Credential.objects.filter(user=user).exists(), "条件不足却发了证")
         decision = application.decisions.order_by("number").last()
@@ -61,13 +61,13 @@ def refuse_early(diary: Diary, *, user: User) -> None:
 
 def award(diary: Diary, *, user: User, assessor: User) -> Credential:
     """Decided by rule (and confirmed where the rule asks it), exactly once; document and badge made."""
-    with diary.step("证书:按规则决定并签发,重复申请只有一张") as facts:
+    with diary.step("证书：按规则决定并签发，重复申请只有一张") as facts:
         application = services.apply_for(user=user, level=the_level())
         if application.state == "awaiting":
             services.confirm(application=application, by=assessor)
         again = services.decide(application=application)
         credentials = list(Credential.objects.filter(user=user))
-        must(len(credentials) == 1, f"应有 1 张证书,实有 {len(credentials)} 张")
+        must(len(credentials) == 1, f"应有 1 张证书，实有 {len(credentials)} 张")
         credential = credentials[0]
         must(again and again.met and credential.decision_id == again.pk, "证书没有对应的决定")
         must(services.chain_fault() is None, "决定记录的哈希链断了")
@@ -84,7 +84,7 @@ def award(diary: Diary, *, user: User, assessor: User) -> Credential:
 
 def check_from_outside(diary: Diary, *, credential: Credential) -> None:
     """As the public does: number and check code on the page; the badge's signature with another library."""
-    with diary.step("查验:公众页面核对编号与查验码,徽章签名用另一套库验证") as facts:
+    with diary.step("查验：公众页面核对编号与查验码，徽章签名用另一套库验证") as facts:
         code = services.check_code_of(credential)
         browser = Client(HTTP_HOST="127.0.0.1")
         address = reverse("certification:verify")
@@ -95,9 +95,9 @@ def check_from_outside(diary: Diary, *, credential: Credential) -> None:
         must(credential.title in good and "有效" in good, "查验页没有显示证书有效")
         must(credential.holder_name not in good, "查验页显示了全名")
         must(credential.title not in bad, "查验码不对也显示了证书")
-        facts["查验页"] = "正确的查验码显示“有效”和隐去的姓名;错误的不显示任何信息"
+        facts["查验页"] = "正确的查验码显示“有效”和隐去的姓名；错误的不显示任何信息"
         claims = verified_claims(credential.badge)
-        facts["徽章"] = f"Ed25519 签名有效,{claims.get('iss', '')}"
+        facts["徽章"] = f"Ed25519 签名有效，{claims.get('iss', '')}"
 
 
 def verified_claims(token: str) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def unbase64(text: str) -> bytes:
 
 def trace(diary: Diary, *, officer: User, before: Counted, credential: Credential, drill: Drill) -> None:
     """Count up by one; from the count by a logged look to certificate, decision, log events and capture files."""
-    with diary.step("统计:主管部门的数字加一,并能一路追到抓包") as facts:
+    with diary.step("统计：主管部门的数字加一，并能一路追到抓包") as facts:
         after = count(officer=officer)
         must(
             after.holders == before.holders + 1,

@@ -40,9 +40,9 @@ class Team:
 
 
 def plan_and_launch(diary: Diary, *, factory: Organisation, team: Team, speed: float, driver: str) -> Drill:
-    with diary.step("演练:计划、邀请席位、开通靶场") as facts:
+    with diary.step("演练：计划、邀请席位、开通靶场") as facts:
         drill = drills.plan_drill(
-            title="灌装线工控安全实操演练(全程验证)", organisation=factory, by=team.white, scenario=SCENARIO,
+            title="灌装线工控安全实操演练（全程验证）", organisation=factory, by=team.white, scenario=SCENARIO,
             scheduled_at=timezone.now() + timedelta(minutes=1), scope="灌装车间", speed=speed,
             seats=[(team.white, "white"), (team.learner, "blue_operator"), (team.analyst, "blue_analyst")],
         )  # fmt: skip
@@ -56,7 +56,7 @@ def plan_and_launch(diary: Diary, *, factory: Organisation, team: Team, speed: f
             must(instance.driver == driver, f"靶场用的是 {instance.driver},不是 {driver}")
         topology = ranges.call(instance, "topology")
         facts["靶场"] = f"{instance.range_id},驱动 {instance.driver},{time.monotonic() - began:.1f} 秒就绪"
-        facts["规模"] = f"{len(topology['nodes'])} 个节点,{len(topology['zones'])} 个网络区域"
+        facts["规模"] = f"{len(topology['nodes'])} 个节点，{len(topology['zones'])} 个网络区域"
         for user in (team.white, team.learner, team.analyst):
             drills.take_seat(drill=drill, user=user)
         drills.start(drill=drill, by=team.white)
@@ -75,7 +75,7 @@ def failed(job: Any) -> str:
 def fight(diary: Diary, *, drill: Drill, team: Team) -> dict[str, Any]:
     """The scenario's scripted blue team, typed into the seats' own terminals. Returns the range's last words."""
     instance = drill.instance
-    with diary.step("对抗:脚本蓝队在席位自己的终端里敲命令、提交判断") as facts:
+    with diary.step("对抗：脚本蓝队在席位自己的终端里敲命令、提交判断") as facts:
         actions = ranges.call(instance, "solver")["actions"]
         typed = submitted = 0
         for action in actions:
@@ -100,7 +100,7 @@ def fight(diary: Diary, *, drill: Drill, team: Team) -> dict[str, Any]:
                     wait_for_range(instance, action)
         status = ranges.call(instance, "evaluate")
         states = {one["id"]: one["state"] for one in status["objectives"]}
-        facts["蓝队"] = f"敲了 {typed} 条命令,提交 {submitted} 个判断"
+        facts["蓝队"] = f"敲了 {typed} 条命令，提交 {submitted} 个判断"
         facts["目标"] = ",".join(f"{name} {state}" for name, state in states.items())
         must(set(states.values()) == {"verified"}, f"不是所有目标都核实: {states}")
         telemetry = ranges.call(instance, "telemetry")
@@ -174,7 +174,7 @@ def at_prompt(heard: bytes) -> bool:
 def reread(diary: Diary, *, drill: Drill, last: dict[str, Any]) -> dict[str, Reading]:
     """The capture and the plant say it again: the overfill's write, the fix's write, silence after the cut, bottles filled."""
     instance = drill.instance
-    with diary.step("复核:不看靶场自己的记录,从抓包和产线状态重新取证") as facts:
+    with diary.step("复核：不看靶场自己的记录，从抓包和产线状态重新取证") as facts:
         topology = ranges.call(instance, "topology")
         address = {node["name"]: {leg["zone"]: leg["ip"] for leg in node["legs"]} for node in topology["nodes"]}
         readings = {}
@@ -187,36 +187,30 @@ def reread(diary: Diary, *, drill: Drill, last: dict[str, Any]) -> dict[str, Rea
             readings[zone] = read_captures(files)
         workshop = readings["workshop"]
         facts["抓包"] = "、".join(f"{zone} {one.packets} 包" for zone, one in readings.items())
-        facts["车间 Modbus"] = f"{workshop.modbus} 包,历时 {workshop.last - workshop.first:.0f} 秒"
+        facts["车间 Modbus"] = f"{workshop.modbus} 包，历时 {workshop.last - workshop.first:.0f} 秒"
         must(workshop.modbus >= 500, f"车间抓包里只有 {workshop.modbus} 个 Modbus 包")
         plc, blue = address["plc_filler"]["workshop"], set(address["secops"].values())
+        fixed = 0.0
         jump = set(address["jump"].values()) | set(address["attacker"].values())
         attack = [w for w in workshop.writes if w.target == plc and w.source in jump]
-        must(attack, "抓包里找不到攻击者对 PLC 的写请求")
-        first = attack[0]
-        facts["攻击写入"] = (
-            f"{first.source} → {first.target} 功能码 {first.function} 地址 {first.address} 值 {first.value}"
-        )
-        fixes = [w for w in workshop.writes if w.target == plc and w.source in blue and w.address == first.address]
-        must(fixes and fixes[-1].at > first.at, "抓包里找不到蓝队在攻击之后对同一地址的恢复写入")
-        facts["蓝队恢复"] = f"{fixes[-1].source} 在攻击写入后 {fixes[-1].at - first.at:.0f} 秒写回 {fixes[-1].value}"
+        must(any(w.point[0] for w in attack), "抓包里找不到攻击者改写 PLC 设定值寄存器的请求")
+        for point, last_hit in {w.point: w for w in attack}.items():
+            kind = "设定值寄存器" if point[0] else "线圈"
+            first_hit = next(w for w in attack if w.point == point)
+            fixes = [w for w in workshop.writes if w.target == plc and w.source in blue and w.point == point]
+            must(fixes and fixes[-1].at > last_hit.at, f"抓包里找不到蓝队在攻击之后对{kind} {point[1]} 的恢复写入")
+            facts[f"{kind} {point[1]}"] = (
+                f"{last_hit.source} 写入 {last_hit.value}（功能码 {last_hit.function}），"
+                f"{fixes[-1].at - first_hit.at:.0f} 秒后由 {fixes[-1].source} 写回 {fixes[-1].value}"
+            )
+            fixed = max(fixed, fixes[-1].at)
         late = [
-            at
-            for (source, target), times in workshop.to_modbus.items()
-            if source in jump
-            for at in times
-            if at > fixes[-1].at
+            at for (source, target), times in workshop.to_modbus.items() if source in jump for at in times if at > fixed
         ]
         must(not late, f"切断之后车间里仍有 {len(late)} 个来自跳板的请求")
         hmi = set(address["hmi"].values())
-        polls = [
-            at
-            for (source, _), times in workshop.to_modbus.items()
-            if source in hmi
-            for at in times
-            if at > fixes[-1].at
-        ]
-        must(polls, "切断之后 HMI 不再轮询:生产停了")
+        polls = [at for (source, _), times in workshop.to_modbus.items() if source in hmi for at in times if at > fixed]
+        must(polls, "切断之后 HMI 不再轮询：生产停了")
         facts["切断之后"] = f"跳板 0 个请求,HMI 仍有 {len(polls)} 次轮询"
         values = {one["name"]: one for one in last["telemetry"]["variables"]}
         facts["产线"] = "、".join(
@@ -226,7 +220,7 @@ def reread(diary: Diary, *, drill: Drill, last: dict[str, Any]) -> dict[str, Rea
 
 
 def finish(diary: Diary, *, drill: Drill, team: Team) -> dict[str, Any]:
-    with diary.step("收尾:导调结束演练,从日志折算成绩与个人证据") as facts:
+    with diary.step("收尾：导调结束演练，从日志折算成绩与个人证据") as facts:
         drills.end(drill=drill, by=team.white)
         drill = fresh(drill)
         evidence = drills.seat_evidence(team.learner, drill)
@@ -234,12 +228,12 @@ def finish(diary: Diary, *, drill: Drill, team: Team) -> dict[str, Any]:
         must(numbers == list(range(1, len(numbers) + 1)), "演练日志有缺号")
         state = log.full_state(drill)
         must(state.ended_at is not None, "演练没有结束")
-        facts["日志"] = f"{len(numbers)} 条,序号连续"
-        facts["成绩"] = f"{evidence['score']} 分({evidence['points']}/{evidence['possible']})"
+        facts["日志"] = f"{len(numbers)} 条，序号连续"
+        facts["成绩"] = f"{evidence['score']} 分（{evidence['points']}/{evidence['possible']}）"
         facts["席位与本人动作"] = f"在席 {evidence['held_share']:.0%},本人核实动作 {len(evidence['actions'])} 项"
         must(evidence["actions"], "没有一项属于学员本人的核实动作")
         wait_until(lambda: fresh(drill).instance.state == Instance.State.GONE, seconds=120, what="靶场回收")
-        facts["靶场"] = "文件已保存,靶场已回收"
+        facts["靶场"] = "文件已保存，靶场已回收"
     return evidence
 
 

@@ -22,7 +22,7 @@ WRONG_ON_PURPOSE = 2  # a scripted learner who knows everything proves less than
 
 def assess(diary: Diary, *, factory: Organisation, admin: User) -> Assessment:
     """The admin answers all questions again, a little better than last time, and submits."""
-    with diary.step("企业自评:逐题作答并提交,得到等级、差距和计划") as facts:
+    with diary.step("企业自评：逐题作答并提交，得到等级、差距和计划") as facts:
         draft = maturity.start_assessment(factory, by=admin)
         for key in draft.instrument.questions():
             answer: Any = GRADES.get(key[6:], 0) if key.startswith("scene:") else ANSWERS[key]
@@ -39,12 +39,12 @@ def assess(diary: Diary, *, factory: Organisation, admin: User) -> Assessment:
                 f"{result.next.name}: 差 {rounded(result.next.points)} 分、{result.next.scenes} 个场景"
                 f"(约束性 {result.next.constrained} 个)"
             )
-        facts["计划"] = f"{len(rows)} 条,其中升级所需 {sum(row.needed for row in rows)} 条"
+        facts["计划"] = f"{len(rows)} 条，其中升级所需 {sum(row.needed for row in rows)} 条"
         course = the_course()
         tags = set(course.facets.filter(kind="plan").values_list("code", flat=True))
         served = [row for row in rows if tags & set(row.tags)]
         must(served, "计划里没有一条能用这门课程补上")
-        facts["计划中由本课程支撑"] = f"{len(served)} 条,如“{served[0].action}”"
+        facts["计划中由本课程支撑"] = f"{len(served)} 条，如“{served[0].action}”"
     return done
 
 
@@ -56,7 +56,7 @@ def the_course() -> CoursePage:
 
 def newcomer(diary: Diary, *, factory: Organisation, admin: User) -> User:
     """A new learner by invitation and one-use code."""
-    with diary.step("新员工:管理员邀请,凭一次性加入码设密码并同意个人信息处理") as facts:
+    with diary.step("新员工：管理员邀请，凭一次性加入码设密码并同意个人信息处理") as facts:
         name = f"newcomer{secrets.token_hex(3)}"
         user, code = accounts.invite(
             factory, username=name, name="钱𬭎", job_title="灌装线维修工", phone="",
@@ -71,7 +71,7 @@ def newcomer(diary: Diary, *, factory: Organisation, admin: User) -> User:
 def study(diary: Diary, *, user: User) -> CoursePage:
     """Every lesson read, every inline question answered, every lesson ended."""
     course = the_course()
-    with diary.step(f"课程:学完《{course.title}》") as facts:
+    with diary.step(f"课程：学完《{course.title}》") as facts:
         enrolment = courses.enrol(user=user, course=course, by=user)
         answered = lessons = 0
         for lesson in course.lessons():
@@ -89,14 +89,14 @@ def study(diary: Diary, *, user: User) -> CoursePage:
             lessons += 1
         completion = courses.course_completed(user, course)
         must(completion, "课程没有记为完成")
-        facts["课时与随堂题"] = f"{lessons} 课时,{answered} 道随堂题"
+        facts["课时与随堂题"] = f"{lessons} 课时，{answered} 道随堂题"
         facts["学时"] = f"{courses.hours_earned(user, course)} 标准学时"
     return course
 
 
 def sit_exam(diary: Diary, *, user: User, course: CoursePage) -> ExamSession:
     """Drawn and timed on the server; every answer saved on its own; handed in."""
-    with diary.step("考试:服务器抽题、计时、逐题保存、交卷评分") as facts:
+    with diary.step("考试：服务器抽题、计时、逐题保存、交卷评分") as facts:
         paper = Paper.objects.filter(course=course).first()
         must(paper, "课程没有试卷")
         session = courses.open_exam(paper=paper, user=user)
@@ -107,7 +107,7 @@ def sit_exam(diary: Diary, *, user: User, course: CoursePage) -> ExamSession:
             must(saved.state == "saved", f"第 {question.number} 题没有保存")
         session = courses.submit_exam(session=session, by=user)
         must(session.score is not None and session.score >= 60, f"考试没有通过: {session.score}")
-        must(session.score < 100, "漏答了题却得满分,评分不可信")
-        facts["抽题"] = f"{len(shown)} 题,种子 {session.seed[:8]}…"
-        facts["成绩"] = f"{session.score} 分(故意漏答 {WRONG_ON_PURPOSE} 题)"
+        must(session.score < 100, "漏答了题却得满分，评分不可信")
+        facts["抽题"] = f"{len(shown)} 题，种子 {session.seed[:8]}…"
+        facts["成绩"] = f"{session.score} 分（故意漏答 {WRONG_ON_PURPOSE} 题）"
     return session

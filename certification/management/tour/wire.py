@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import dpkt
 
 MODBUS_PORT = 502
-WRITES = {5, 6, 15, 16}
+REGISTER_WRITES = frozenset({6, 16})  # function codes; 5 and 15 write coils
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,11 @@ class Write:
     function: int
     address: int
     value: int
+
+    @property
+    def point(self) -> tuple[bool, int]:
+        """(a register rather than a coil, address): what was written to."""
+        return self.function in REGISTER_WRITES, self.address
 
 
 @dataclass(slots=True)
