@@ -242,6 +242,8 @@ WAGTAIL_ENABLE_WHATS_NEW_BANNER = False
 WAGTAIL_GRAVATAR_PROVIDER_URL = None
 WAGTAILSEARCH_BACKENDS = MODELSEARCH_BACKENDS = {"default": {"BACKEND": "modelsearch.backends.database"}}
 WAGTAIL_WORKFLOW_ENABLED = True
+# Not every name of the host's zone files is one that browsers know ("localtime" is not).
+WAGTAIL_USER_TIME_ZONES = ["Asia/Shanghai", "Asia/Urumqi", "Asia/Hong_Kong", "Asia/Macau", "Asia/Taipei", "UTC"]
 
 # --- safety --------------------------------------------------------------------------------------------------------
 SESSION_COOKIE_HTTPONLY = True

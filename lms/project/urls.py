@@ -7,6 +7,7 @@ from wagtail import urls as wagtail_urls
 from wagtail.admin import urls as wagtailadmin_urls
 from wagtail.documents import urls as wagtaildocs_urls
 
+from lms.project.media import editor_picture
 from lms.project.views import home, set_language
 
 urlpatterns = [
@@ -23,6 +24,7 @@ urlpatterns = [
     path("certification/", include("certification.urls")),
     path("cms/login/", RedirectView.as_view(pattern_name="account_login", query_string=True)),
     path("cms/", include(wagtailadmin_urls)),
+    path("media/<path:name>", editor_picture, name="editor_picture"),
     path("files/", include(wagtaildocs_urls)),
     path("", include(wagtail_urls)),
 ]
