@@ -6,7 +6,7 @@ Speaks JSON lines with the docker driver over the container's attached stdin and
          {"do": "start", "program": p, "use": u, "spec": {}}
          {"do": "send", "program": p, "message": {}}
          {"do": "ack", "n": 17}                             everything up to line 17 is safe with the driver
-         {"do": "hangup", "mark": m}                        end every session started with LB_SESSION=m
+         {"do": "hangup", "mark": m}                        end the session LB_SESSION=m and all it has started
     out  {"hello": {"programs": {p: exit code or null}}}    then every line that was not acknowledged, again
          {"n": 18, "p": p, "b": {...}}                      what program p said
 
@@ -34,6 +34,9 @@ import struct
 import subprocess
 import sys
 import traceback
+
+sys.path.insert(0, "/opt/lianbing")  # isolated mode leaves our own folder out
+from sessions import HangUps
 
 NET_ADMIN, SETPCAP = 12, 8  # linux/capability.h
 PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 23, 24, 38
@@ -126,6 +129,10 @@ class Init:
         self.heard = b""
         self.poll = select.poll()
         self.by_fd: dict[int, Program] = {}
+        self.hang_ups = HangUps()
+
+    def pids(self) -> set[int]:
+        return {program.pid for program in self.programs.values()}
 
     def say(self, line: bytes) -> None:
         self.out.append(line)
@@ -164,7 +171,7 @@ class Init:
                 program.unsent += json.dumps(order["message"], ensure_ascii=False).encode() + b"\n"
                 self.feed(program)
         elif what == "hangup":
-            hang_up(str(order["mark"]))
+            self.hang_ups.begin(str(order["mark"]), self.pids())
 
     def start(self, name: str, use: str, spec: dict) -> None:
         commands_in, commands_out = os.pipe()
@@ -280,7 +287,8 @@ class Init:
         self.poll.register(awake, select.POLLIN)
         while True:
             self.flush()
-            for fd, events in self.poll.poll():
+            wait = self.hang_ups.wait()
+            for fd, events in self.poll.poll(None if wait is None else wait * 1000):
                 if fd == awake:
                     os.read(awake, 4096)
                 elif fd == 0:
@@ -295,6 +303,8 @@ class Init:
                     elif not self.listen(program):
                         self.poll.unregister(fd)
             self.reap()
+            if self.hang_ups.wait() == 0:
+                self.hang_ups.look(self.pids())
 
     def hear(self) -> bool:
         try:
@@ -310,35 +320,6 @@ class Init:
             except (ValueError, KeyError, TypeError) as exc:
                 sys.stderr.write(f"unreadable order: {exc!r}\n")
         return True
-
-
-def hang_up(mark: str) -> None:
-    """Ends the sessions of a console or command whose far side has gone, with whatever it started."""
-    wanted = (f"LB_SESSION={mark}".encode(), mark.encode())  # in the environment, or still an argument of enter.py
-    stats = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and entry != "1":
-            try:
-                marked = holds(f"/proc/{entry}/cmdline", wanted[1]) or holds(f"/proc/{entry}/environ", wanted[0])
-                with open(f"/proc/{entry}/stat", "rb") as file:
-                    session = int(file.read().rpartition(b")")[2].split()[3])
-            except (OSError, ValueError, IndexError):
-                continue
-            stats[int(entry)] = (marked, session)
-    sessions = {session for marked, session in stats.values() if marked and session}
-    for pid, (marked, session) in stats.items():
-        if marked or session in sessions:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def holds(path: str, word: bytes) -> bool:
-    """A process that still has more rights than we have does not show its environment, only its arguments."""
-    try:
-        with open(path, "rb") as file:
-            return word in file.read().split(b"\0")
-    except PermissionError:
-        return False
 
 
 def main() -> int:

@@ -45,6 +45,7 @@ ENGINE_SECONDS = 60  # one API call; a start on a busy machine takes a few
 PROBE_SECONDS = 2
 WIRED_SECONDS = 30.0  # from start to the init's hello
 OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes of one command's stdout or stderr
+HANGING_UP = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s between two looks whether a session has ended
 TIMED_OUT = 124  # exit code, as timeout(1) has it
 ENTER = ("python3", "-I", "/opt/lianbing/enter.py")
 T = TypeVar("T")
@@ -429,17 +430,17 @@ class DockerDriver:
                     wire.end_input()
                 await asyncio.wait({reading, limit}, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
-            await hang_up(session, mark)
+            await self._hang_up(client, session, mark, made["Id"])
             return ExecResult(TIMED_OUT, bytes(collected[True]), bytes(collected[False]), timed_out=True)
         except asyncio.CancelledError:
-            await hang_up(session, mark)
+            await asyncio.shield(self._hang_up(client, session, mark, made["Id"]))
             raise
         finally:
             reading.cancel()
             limit.cancel()
             wire.close()
         if too_much.is_set():
-            await hang_up(session, mark)
+            await self._hang_up(client, session, mark, made["Id"])
         ended = await self._ended(client, made["Id"])
         return ExecResult(ended, bytes(collected[True]), bytes(collected[False]))
 
@@ -454,6 +455,18 @@ class DockerDriver:
             if code is not None:
                 return int(code)
         return -1
+
+    async def _hang_up(self, client: docker.DockerClient, session: Session, mark: str, exec_id: str) -> None:
+        """Ends a session of the node and waits until the engine says so; a node that has gone took its sessions along.
+
+        Said again while the command still runs: a session that was closed at once may not have begun when it was said first.
+        """
+        with contextlib.suppress(OSError, docker.errors.DockerException):
+            for pause in HANGING_UP:
+                await session.hang_up(mark)
+                await asyncio.sleep(pause)
+                if (await self._call(client.api.exec_inspect, exec_id))["ExitCode"] is not None:
+                    return
 
     async def shell(self, range_id: str, node: str, *, columns: int = 80, rows: int = 24) -> Pty:
         lab = self._range(range_id)
@@ -481,7 +494,7 @@ class DockerDriver:
 
         async def end() -> None:
             lab.terminals.discard(pty)
-            await hang_up(session, mark)
+            await self._hang_up(client, session, mark, made["Id"])
 
         pty = DockerPty(wire, resize, end)
         lab.terminals.add(pty)
@@ -566,12 +579,6 @@ class DockerDriver:
             await self._call(self._client.close)
             self._client = None
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-async def hang_up(session: Session, mark: str) -> None:
-    """Ends a session of the node; a node that has gone took its sessions along."""
-    with contextlib.suppress(OSError):
-        await session.hang_up(mark)
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -138,7 +138,7 @@ async def test_multi_legged_node_is_wired_as_planned(lab: Running) -> None:
 async def test_closed_terminal_takes_its_shell_and_all_it_started(lab: Running) -> None:
     pty = await lab.driver.shell(lab.id, "ws", columns=111, rows=33)
     seen = b""
-    await pty.write(b"stty size; sleep 4711 & setsid sleep 4712 & echo ba''ck\n")
+    await pty.write(b"stty size; sleep 4711 & setsid sleep 4712 & env -i setsid sleep 4713 & echo ba''ck\n")
     async with asyncio.timeout(20):
         while b"back" not in seen:
             seen += await pty.read()
@@ -149,6 +149,23 @@ async def test_closed_terminal_takes_its_shell_and_all_it_started(lab: Running) 
     )
 
     assert (b"33 111" in seen, gone) == (True, "gone")
+
+
+async def test_terminal_that_is_closed_at_once_leaves_the_other_ones_alone(lab: Running) -> None:
+    staying = await lab.driver.shell(lab.id, "ws")
+    await staying.write(b"setsid sleep 4811 & sleep 4812 & echo be''gun\n")
+    seen = b""
+    async with asyncio.timeout(20):
+        while b"begun" not in seen:
+            seen += await staying.read()
+
+    for _ in range(3):
+        await (await lab.driver.shell(lab.id, "ws")).close()
+    await asyncio.sleep(1)  # as long as process 1 goes on looking
+    left = await lab.sh("ws", "pgrep -fc ^sleep.481; pgrep -xc bash")
+    await staying.close()
+
+    assert left.split() == ["2", "1"]
 
 
 async def test_command_that_takes_too_long_is_ended_with_its_children(lab: Running) -> None:
