@@ -28,6 +28,7 @@ from lms.accounts.models import User
 logger = logging.getLogger(__name__)
 LOOK = 0.25  # s, without Redis
 LOOK_WITH_BELL = 2.0  # s, when pub/sub wakes us and this only catches a lost bell
+UNSUBSCRIBE = 2.0  # s; Redis may be the very thing that is away
 RECHECK = 3.0  # s between two looks at the seats
 TELEMETRY = 0.2  # s
 TRAFFIC = 1.0  # s
@@ -102,8 +103,11 @@ class Hub:
                 logger.exception("the hub could not look; trying again")
                 await asyncio.sleep(1)
             if settings.REDIS_URL:
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes at the same moment as the bell,
+                # and this task would then outlive its hub.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), LOOK_WITH_BELL)
+                    async with asyncio.timeout(LOOK_WITH_BELL):
+                        await self._wake.wait()
                 self._wake.clear()
             else:
                 await asyncio.sleep(LOOK)
@@ -145,17 +149,21 @@ class Hub:
         """Pub/sub: any bell wakes the look."""
         layer = get_channel_layer()
         while True:
+            channel = ""
             try:
                 channel = await layer.new_channel()
                 await layer.group_add(log.BELLS, channel)
                 while True:
                     await layer.receive(channel)
                     self._wake.set()
-            except asyncio.CancelledError:
-                raise
             except Exception:
                 logger.exception("pub/sub is away; looking every %s s meanwhile", LOOK_WITH_BELL)
                 await asyncio.sleep(2)
+            finally:
+                # The layer forgets a channel whose receiver is cancelled, but keeps its name in the group.
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(UNSUBSCRIBE):
+                        await layer.group_discard(log.BELLS, channel)
 
     # ------------------------------------------------------------ moving pictures
 

@@ -120,6 +120,22 @@ async def test_a_room_takes_no_novels(seated: Drill, people: dict[str, User]) ->
     assert message["code"] == consumers.MISUSE
 
 
+async def test_a_hub_that_is_told_to_end_ends_though_a_bell_rings_at_that_moment(settings: Any) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"  # only whether there is one matters to the look
+    one = hub.Hub()
+    looking = asyncio.get_running_loop().create_task(one._look())
+    for _ in range(500):
+        if one._wake._waiters:  # type: ignore[attr-defined]
+            break
+        await asyncio.sleep(0.01)
+
+    one._wake.set()
+    looking.cancel()
+    await asyncio.wait([looking], timeout=5)
+
+    assert looking.cancelled()
+
+
 def test_a_seat_gets_the_traffic_of_its_own_zones() -> None:
     leg = {"ip": "10.0.0.2", "mac": "", "ifname": "eth0"}
     topology = {
