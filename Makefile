@@ -5,12 +5,12 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export DJANGO_SETTINGS_MODULE ?= lms.project.settings
 
-.PHONY: help env demo test test-fast check bench clean
+.PHONY: help env demo test test-fast check bench pictures clean
 
 help:
 	@echo "make demo   environment, database, content, everything running; prints address and accounts"
 	@echo "make test   every test this machine can run (ARGS='tests/courses -q' narrows it)"
-	@echo "make env | check | bench | clean"
+	@echo "make env | check | bench | pictures | clean"
 
 # Pinned versions with hashes; made anew when a lock file changes.
 $(VENV)/.run: deploy/requirements.lock
@@ -51,6 +51,10 @@ check: env
 
 bench: env
 	$(RUN) -m pytest tests/benchmarks -q -s $(ARGS)
+
+# The README's pictures, taken while the browser tests do the main job.
+pictures: env
+	LIANBING_PICTURES=$(CURDIR)/deploy/pictures $(RUN) -m pytest tests/e2e/test_admin_part.py tests/e2e/test_main_job.py -q
 
 clean:
 	rm -rf .ruff_cache .mypy_cache .import_linter_cache .hypothesis

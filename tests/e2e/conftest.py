@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tests.conftest import NEEDS, skip_or_fail
@@ -194,6 +196,17 @@ def axe_faults(page: Page) -> list[str]:
         },
     )
     return list(json.loads(outcome["result"]["value"]))
+
+
+def picture(page: Page, name: str) -> None:
+    """Keeps what is on screen for the README when LIANBING_PICTURES names a folder (`make pictures`)."""
+    folder = os.environ.get("LIANBING_PICTURES")
+    if not folder:
+        return
+    width = page.viewport_size["width"]
+    raw = page.screenshot(animations="disabled", scale="css")
+    small = Image.open(io.BytesIO(raw)).convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
+    small.save(Path(folder) / f"{name}-{width}.png", optimize=True)
 
 
 def scrolls_sideways(page: Page) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.conftest import DESK, PHONE, ROOT, Product, Visitor, axe_faults, scrolls_sideways
+from tests.e2e.conftest import DESK, PHONE, ROOT, Product, Visitor, axe_faults, picture, scrolls_sideways
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 SPEED = "6"
@@ -50,6 +50,7 @@ def holders(officer: Visitor) -> int:
     """人数 with our own credential type on the bureau's page."""
     page = officer.go("/certification/bureau/")
     figure = page.locator("section:has(#figure-platform_competency) .ct-big b")
+    picture(page, "bureau")
     return int(figure.inner_text().replace(",", ""))
 
 
@@ -57,7 +58,10 @@ def learn_on_a_phone(learner: Visitor) -> None:
     """Goes on where the demo's learner stopped and finishes every lesson by thumb."""
     page = learner.go("/learn/")
     assert not scrolls_sideways(page)
+    picture(page, "learning")
     page.get_by_role("main").get_by_role("link", name="接着学").click()
+    page.wait_for_load_state()
+    picture(page, "lesson")
     for _ in range(12):
         if not page.locator(".c-lesson").count():
             break
@@ -115,6 +119,7 @@ def sit_the_exam(product: Product, learner: Visitor) -> None:
         if number < len(answers):
             page.locator("[data-thumb] [data-step='1']").click()
     expect(page.locator("[data-answered]")).to_have_text(str(len(answers)), timeout=20_000)
+    picture(page, "exam")
     page.goto(page.url.split("#")[0])  # the line comes back: everything is still there
     expect(page.locator("[data-answered]")).to_have_text(str(len(answers)))
     page.goto(page.url.split("#")[0].rstrip("/") + "/hand-in/")
@@ -184,14 +189,19 @@ def fight_the_drill(product: Product, visit: Callable[..., Visitor]) -> None:
     expect(room.locator(".dr-objective[data-state='verified']")).to_have_count(
         room.locator(".dr-objective").count(), timeout=120_000
     )
+    picture(room, "room-terminal")
     reloaded = learner.go(path + "room/")
     expect(reloaded.locator(".dr-objective[data-state='verified']").first).to_be_visible(timeout=20_000)
+    picture(reloaded, "room")
+    picture(phone, "room")
     director = white.go(path + "room/")
     director.get_by_role("tab", name="导调台").click()
+    picture(director, "white-cell")
     director.locator("#end-word").fill("结束演练")
     director.locator("#end").get_by_role("button").click()
     director.wait_for_url(re.compile("/review/"), timeout=60_000)
     assert axe_faults(director) == []
+    picture(director, "review")
 
 
 def act_out(product: Product, room: Page) -> None:
@@ -243,6 +253,7 @@ def apply_and_verify(visit: Callable[..., Visitor]) -> None:
     number = page.locator(".ct-sheet .ct-number").inner_text().strip()
     code = page.locator(".ct-code b").inner_text().strip()
     assert axe_faults(page) == []
+    picture(page, "certificate")
     anyone = visit(None, size=PHONE)
     check = anyone.go("/certification/verify/")
     check.locator("#number").fill(number)
@@ -251,3 +262,4 @@ def apply_and_verify(visit: Callable[..., Visitor]) -> None:
     expect(check.locator("#verdict")).to_contain_text("有效")
     expect(check.locator("#verdict")).to_contain_text("陈*")
     assert axe_faults(check) == []
+    picture(check, "verification")
