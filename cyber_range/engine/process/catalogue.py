@@ -6,5 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cyber_range.engine.process.filling_line import FillingLine
+from cyber_range.engine.process.injection_moulding import InjectionMoulding
+from cyber_range.engine.process.plant import Plant
 
-MODELS: Mapping[str, Callable[[Mapping[str, Any]], FillingLine]] = {"filling_line": FillingLine.of}
+MODELS: Mapping[str, Callable[[Mapping[str, Any]], Plant]] = {
+    "filling_line": FillingLine.of,
+    "injection_moulding": InjectionMoulding.of,
+}

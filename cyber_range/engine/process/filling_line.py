@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
+
+from cyber_range.engine.process.motion import clamp, towards
+from cyber_range.engine.process.variable import Variable
 
 MAX_STEP = 0.05  # s; longer steps are cut, so that fast clocks do not change what the line does
 FLOW_METER_S = 2.0  # damping of the outlet flow meter; the heads themselves draw in bursts
@@ -185,37 +188,6 @@ def dose(
     return done, drawn, lost
 
 
-def clamp(value: float, low: float, high: float) -> float:
-    return max(low, min(high, value))
-
-
-def towards(value: float, wanted: float, change: float) -> float:
-    """`value` moved to `wanted` by at most `change`."""
-    return value + clamp(wanted - value, -change, change)
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One measured quantity of the plant, as HMI mimic and objectives name it."""
-
-    name: str
-    zh: str
-    en: str
-    unit: str
-    low: float
-    high: float
-    alarm_low: float | None = None
-    alarm_high: float | None = None
-    counts: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """The lab's form (`variables` message)."""
-        return {
-            "name": self.name, "title": {"zh": self.zh, "en": self.en}, "unit": self.unit, "low": self.low,
-            "high": self.high, "alarm_low": self.alarm_low, "alarm_high": self.alarm_high, "counts": self.counts,
-        }  # fmt: skip
-
-
 @dataclass
 class FillingLine:
     """The model behind the plant program's door: I/O images in and out, variables, events."""
@@ -224,12 +196,13 @@ class FillingLine:
     state: State = field(init=False)
     commands: Commands = field(default_factory=Commands)
     tripped: bool = False
-    CONTROLLERS = ("tank", "filler")
+    CONTROLLERS: ClassVar[tuple[str, ...]] = ("tank", "filler")
 
     def __post_init__(self) -> None:
         self.state = start(self.parameters)
         self._alarms: set[tuple[str, str]] = set()
         self._in_band = True
+        self._told_trip = False
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> FillingLine:
@@ -360,4 +333,8 @@ class FillingLine:
             self._in_band = in_band
             text = f"灌装量{'回到' if in_band else '离开'}合格范围: {fill:.0f} mL"
             found.append(("crossing", {"name": "last_fill", "value": round(fill, 1), "text": text}))
+        if self.tripped != self._told_trip:
+            self._told_trip = self.tripped
+            text = "联锁动作，灌装停机" if self.tripped else "联锁已复位"
+            found.append(("trip", {"name": "tripped", "value": int(self.tripped), "text": text}))
         return found

@@ -1,0 +1,1 @@
+"""What the controllers of each plant compute in one scan: pure functions of their tags and inputs."""
