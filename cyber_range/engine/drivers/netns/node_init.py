@@ -108,7 +108,6 @@ class NodeInit:
         if not self.hub:
             linux.set_hostname(name)
         self.pts = tree.build_node_tree(sources, masks, self.fence.store_mib, self.plan["hosts"], name)
-        tree.follow_package(sources.package)
 
     def serve_one(self) -> None:
         received = wire.receive(self.sock)

@@ -21,6 +21,7 @@ from cyber_range.engine.plan import Limits
 
 PROJECT = str(Path(__file__).resolve().parents[4])  # what holds the package cyber_range
 TITLE_ROOM = "-" * 96  # argv bytes the zygote and its children write their titles into
+AGENTS = "cyber_range.engine.agents"
 START_SECONDS = 60.0  # imports on a cold disk
 
 
@@ -38,6 +39,10 @@ class WarmProcess:
     def pid(self) -> int:
         """0 while there is none."""
         return self._process.pid if self._process is not None else 0
+
+    def cannot_fork(self, use: str) -> bool:
+        """Whether the warm process lacks that program, so that an interpreter of its own must load it."""
+        return f"{AGENTS}.{use}" in self.skipped
 
     async def start(self) -> None:
         """Nothing happens when it runs. DriverUnavailable says why it cannot."""
