@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cyber_range.engine.process.filling_line import FillingLine
+from cyber_range.engine.process.heat_treatment_furnace import HeatTreatmentFurnace
 from cyber_range.engine.process.injection_moulding import InjectionMoulding
 from cyber_range.engine.process.plant import Plant
 
 MODELS: Mapping[str, Callable[[Mapping[str, Any]], Plant]] = {
     "filling_line": FillingLine.of,
     "injection_moulding": InjectionMoulding.of,
+    "heat_treatment_furnace": HeatTreatmentFurnace.of,
 }

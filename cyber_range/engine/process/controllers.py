@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cyber_range.engine.process.logic.filling_line import FillerLogic, TankLogic
+from cyber_range.engine.process.logic.heat_treatment_furnace import FurnaceLogic, FurnaceSafetyLogic, QuenchLogic
 from cyber_range.engine.process.logic.injection_moulding import MouldingPressLogic
 from cyber_range.engine.process.tag import Logic, Table, Tag
 
@@ -14,4 +15,7 @@ LOGICS: Mapping[str, Callable[[], Logic]] = {
     "tank": TankLogic,
     "filler": FillerLogic,
     "moulding_press": MouldingPressLogic,
+    "furnace": FurnaceLogic,
+    "quench": QuenchLogic,
+    "furnace_safety": FurnaceSafetyLogic,
 }

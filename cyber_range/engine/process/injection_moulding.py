@@ -298,14 +298,15 @@ def described(p: Parameters) -> list[Variable]:
     return found
 
 
-CONTROLLERS = {f"press{n}": f"{n} 号注塑机控制器" for n in range(1, MACHINES + 1)}
-
-
 class InjectionMoulding(SteppedPlant):
     NAME = "injection-moulding cell"
     MAX_STEP = 0.1
-    TITLES = CONTROLLERS
-    CONTROLLERS = tuple(CONTROLLERS)
+    TITLES: ClassVar[Mapping[str, str]] = {
+        "press1": "1 号注塑机控制器",
+        "press2": "2 号注塑机控制器",
+        "press3": "3 号注塑机控制器",
+    }
+    CONTROLLERS: ClassVar[tuple[str, ...]] = tuple(TITLES)
     LIMITS: ClassVar[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         f"press{n}": {
             "limit_melt_high": (f"m{n}_melt", "high"),
