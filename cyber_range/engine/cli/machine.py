@@ -1,4 +1,4 @@
-"""doctor, sweep, image build, host, capture: what concerns this machine."""
+"""sweep, image build, host, capture: what concerns this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import importlib
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,6 @@ from cyber_range.engine.host.daemon import Daemon, Settings, pools_of
 from cyber_range.engine.host.privileges import give_up_root
 from cyber_range.engine.host.server import open_socket, run
 
-# Tools that make a drill richer where the nodes see the host's /usr; lb-* stand in for each.
-TOOLS = {
-    "nmap": ("lb-scan", "apt-get install nmap"),
-    "tshark": ("lb-capture", "apt-get install tshark"),
-    "nft": ("lb-fw", "apt-get install nftables"),
-    "mbpoll": ("lb-modbus", "apt-get install mbpoll"),
-    "tcpdump": ("lb-capture", "apt-get install tcpdump"),
-}
 IMAGE = "cyber_range.engine.drivers.docker_engine.image"
 
 
@@ -52,8 +43,6 @@ def mark_ours(state: Path) -> None:
 
 
 def add_to(commands: Any) -> None:
-    doctor = commands.add_parser("doctor", help="本机可用的驱动和工具 / what works here")
-    doctor.set_defaults(run=lambda options: asyncio.run(_doctor()))
     sweep = commands.add_parser("sweep", help="清除残留 / remove leftovers of ranges that nobody carries")
     sweep.add_argument("--driver", choices=registry.names())
     sweep.add_argument("--state", type=Path, help="state folder of a range-host that does not run any more")
@@ -76,30 +65,6 @@ def add_to(commands: Any) -> None:
     capture.add_argument("--out", type=Path, default=Path())
     capture.add_argument("--socket", type=Path, default=None)
     capture.set_defaults(run=_capture)
-
-
-async def _doctor() -> int:
-    chosen = await registry.auto()
-    for name, probe in (await registry.probe_all()).items():
-        if probe.usable:
-            mark = say("可用", "usable") + (say(" (auto 选用)", " (auto takes it)") if name == chosen else "")
-            tell(f"✓ 驱动 {name}: {mark}", f"✓ driver {name}: {mark}")
-            for limit in probe.unbounded:
-                tell(f"    不能限制: {limit}", f"    cannot bound: {limit}")
-        else:
-            tell(f"✗ 驱动 {name}: {probe.reason}", f"✗ driver {name}: {probe.reason}")
-            if probe.remedy:
-                tell(f"    处置: {probe.remedy}", f"    remedy: {probe.remedy}")
-    for tool, (instead, remedy) in TOOLS.items():
-        place = shutil.which(tool)
-        if place:
-            tell(f"✓ {tool}: {place}", f"✓ {tool}: {place}")
-        else:
-            tell(
-                f"- {tool}: 没有, 节点里可用 {instead}; 安装: {remedy}",
-                f"- {tool}: missing, nodes have {instead}; {remedy}",
-            )
-    return 0
 
 
 def _sweep(options: argparse.Namespace) -> int:

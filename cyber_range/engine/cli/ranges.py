@@ -1,4 +1,4 @@
-"""launch, solve: one range in this process, without range-host."""
+"""launch, solve, prove: ranges in this process, without range-host."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 from cyber_range.engine.cli.words import tell, text_of
 from cyber_range.engine.drivers import registry
 from cyber_range.engine.lab.addresses import AddressPool
+from cyber_range.engine.lab.bots import BOTS, prove
 from cyber_range.engine.lab.compile import block_prefix
 from cyber_range.engine.lab.lab import Lab
 from cyber_range.engine.lab.solver import Done, solve, unsolved
@@ -30,7 +31,9 @@ TICK = 5.0
 def add_to(commands: Any) -> None:
     launch = commands.add_parser("launch", help="启动一个靶场 / launch a range")
     solver = commands.add_parser("solve", help="启动靶场并由脚本蓝队完成 / launch and let the scripted blue team win")
-    for command in (launch, solver):
+    proof = commands.add_parser("prove", help="四个机器人验证场景 / four bots prove a scenario")
+    proof.add_argument("--bots", nargs="+", choices=list(BOTS), default=list(BOTS))
+    for command in (launch, solver, proof):
         command.add_argument("scenario", help="name of a packaged scenario, or a folder")
         command.add_argument("--driver", default="auto", choices=["auto", *registry.names()])
         command.add_argument("--seed", default="")
@@ -42,6 +45,8 @@ def add_to(commands: Any) -> None:
     launch.set_defaults(run=lambda options: asyncio.run(_launch(options)))
     solver.add_argument("--speed", type=float, default=5.0)
     solver.set_defaults(run=lambda options: asyncio.run(_solve(options)))
+    proof.add_argument("--speed", type=float, default=12.0)
+    proof.set_defaults(run=lambda options: asyncio.run(_prove(options)))
 
 
 def find(name: str) -> Scenario:
@@ -119,6 +124,29 @@ async def _solve(options: argparse.Namespace) -> int:
         if left:
             tell(f"未完成: {', '.join(left)}", f"not verified: {', '.join(left)}")
         return 1 if left or not all(one.ok for one in done) else 0
+
+
+async def _prove(options: argparse.Namespace) -> int:
+    scenario = find(options.scenario)
+    name, _ = await registry.resolve(options.driver)
+    driver = registry.load(name)()
+    with tempfile.TemporaryDirectory(prefix="lianbing-range-") as scratch:
+        try:
+            outcomes = await prove(
+                scenario, driver, Path(scratch), speed=options.speed, seed=options.seed or secrets.token_hex(8),
+                bots=tuple(options.bots),
+            )  # fmt: skip
+        finally:
+            await driver.aclose()
+    for one in outcomes.values():
+        mark = "✗" if one.faults else "✓"
+        tell(
+            f"{mark} {one.bot}: {one.points}/{one.possible} 分, 防护目标 {len(one.defences)} 项, 抄袭告警 {one.cheats} 次, {one.seconds:.0f} 秒",
+            f"{mark} {one.bot}: {one.points}/{one.possible} points, {len(one.defences)} defences, {one.cheats} cheat alarms, {one.seconds:.0f} s",
+        )
+        for fault in one.faults:
+            tell(f"    {fault}", f"    {fault}")
+    return 1 if any(one.faults for one in outcomes.values()) else 0
 
 
 def _show_nodes(lab: Lab) -> None:

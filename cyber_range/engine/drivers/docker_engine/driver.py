@@ -13,6 +13,7 @@ import functools
 import ipaddress
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
@@ -46,6 +47,7 @@ PROBE_SECONDS = 2
 WIRED_SECONDS = 30.0  # from start to the init's hello
 OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes of one command's stdout or stderr
 HANGING_UP = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s between two looks whether a session has ended
+SOCKET = "/var/run/docker.sock"
 TIMED_OUT = 124  # exit code, as timeout(1) has it
 ENTER = ("python3", "-I", "/opt/lianbing/enter.py")
 T = TypeVar("T")
@@ -609,12 +611,22 @@ def remove_network(client: docker.DockerClient, name: str) -> None:
         client.api.remove_network(name)
 
 
+def no_engine(exc: Exception) -> Probe:
+    """What is missing before an engine answers: the engine, the right to use it, or its start."""
+    if not os.environ.get("DOCKER_HOST"):
+        if shutil.which("dockerd") is None and not os.path.exists(SOCKET):
+            return Probe(False, "Docker is not installed", "sudo apt-get install docker.io")
+        if os.path.exists(SOCKET) and not os.access(SOCKET, os.R_OK | os.W_OK):
+            return Probe(False, f"No Docker engine answers: {exc}", "sudo usermod -aG docker $USER && newgrp docker")
+    return Probe(False, f"No Docker engine answers: {exc}", "Start it: sudo systemctl start docker, or sudo dockerd &")
+
+
 def look() -> Probe:
     """For `probe`: asks the engine, and whether it has the image of these sources."""
     try:
         client = docker.from_env(timeout=PROBE_SECONDS)
     except (docker.errors.DockerException, OSError) as exc:
-        return Probe(False, f"No Docker engine answers: {exc}", "Start it: systemctl start docker, or dockerd &")
+        return no_engine(exc)
     try:
         server = client.version()
         if server.get("Os") != "linux":

@@ -93,6 +93,18 @@ def test_doctor_names_every_driver() -> None:
         assert f"驱动 {name}" in done.stdout
 
 
+def test_doctor_gives_data() -> None:
+    done = engine("doctor", "--json")
+
+    found = json.loads(done.stdout)
+    assert {"docker", "netns", "memory"} <= {driver["name"] for driver in found["drivers"]}
+    assert {frozenset(driver) for driver in found["drivers"]} == {
+        frozenset(("name", "usable", "reason", "remedy", "unbounded"))
+    }
+    assert [driver["name"] for driver in found["drivers"] if not driver["usable"] and not driver["remedy"]] == []
+    assert found["auto"] in {driver["name"] for driver in found["drivers"] if driver["usable"]}
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="lb-cli-") as folder:
