@@ -515,9 +515,10 @@ def _cross_check(scenario: Scenario, places: _Places) -> Iterator[Problem]:
         if inject.after_step is not None and inject.after_step not in steps:
             yield unknown(("injects", i, "after_step"), "campaign step", inject.after_step, steps)
 
-    # The scripted blue team.
-    for i, action in enumerate(scenario.solver):
-        base = ("solver", i)
+    # The scripted blue team and the plug-puller.
+    for base, action in [(("solver", i), one) for i, one in enumerate(scenario.solver)] + [
+        (("plug", i), one) for i, one in enumerate(scenario.plug)
+    ]:
         if isinstance(action, SolverExec):
             if action.node not in nodes:
                 yield unknown((*base, "node"), "node", action.node, nodes)

@@ -577,6 +577,10 @@ class Scenario(Form):
     story: Text | None = None
     injects: tuple[Inject, ...] = ()
     solver: tuple[SolverAction, ...] = ()
+    plug: tuple[SolverAction, ...] = Field(
+        default=(),
+        description="how a trainee stops production outright; the plug-puller bot does it and must win nothing",
+    )
     process: dict[str, Any] = Field(default_factory=dict, description="process.yml: what ${process} gives")
     files: dict[str, str] = Field(default_factory=dict, description="texts of nodes/: what ${file.PATH} gives")
 
