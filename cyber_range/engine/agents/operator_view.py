@@ -62,7 +62,7 @@ class Heard:
 
 def backoff(failures: int, cycle: float) -> float:
     """s to wait after so many failures in a row."""
-    return min(LONGEST_BACKOFF, max(cycle, 0.2) * 2 ** min(max(failures - 1, 0), 5))
+    return min(LONGEST_BACKOFF, max(0.2, min(cycle, 1.0)) * 2 ** min(max(failures - 1, 0), 5))
 
 
 async def supervise(

@@ -40,3 +40,37 @@ def centre(host: str, **more: Any) -> dict[str, Any]:
     ]
     device = {"name": "station", "host": host, "common": 7, "points": points}
     return {"devices": [device], "interrogate_every": 1, "clock_every": 60, "view_every": 0.2, **more}
+
+
+def outstation(plant: str = NO_PLANT, **more: Any) -> dict[str, Any]:
+    """A tank behind a DNP3 outstation: link address 10."""
+    tags = {
+        "level_high": {"index": 0},
+        "level_low": {"index": 1},
+        "auto": {"index": 0},
+        "interlock": {"index": 1},
+        "level": {"index": 0},
+        "inlet_flow": {"index": 1},
+        "valve": {"index": 3},
+        "level_setpoint": {"index": 0},
+        "valve_manual": {"index": 1},
+        "cpu_uptime": {"index": 0, "kind": "counter"},
+    }
+    identity = {"vendor": "Hengda Automation", "product": "HD-R20", "revision": "2.4", "serial": "20260713"}
+    return {
+        "logic": "tank", "controller": "tank", "plant": plant, "tags": tags, "identity": identity,
+        "restart_seconds": 0.3, **more,
+    }  # fmt: skip
+
+
+def dnp3_master(host: str, *, device: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """The master of `outstation`."""
+    points = [
+        {"tag": "level_high", "kind": "binary", "index": 0},
+        {"tag": "auto", "kind": "output", "index": 0},
+        {"tag": "level", "kind": "analog", "index": 0},
+        {"tag": "level_setpoint", "kind": "setpoint", "index": 0},
+        {"tag": "uptime", "kind": "counter", "index": 0},
+    ]
+    station = {"name": "station", "host": host, "points": points, **(device or {})}
+    return {"devices": [station], "cycle": 0.2, "integrity_every": 30, "view_every": 0.2, **more}
