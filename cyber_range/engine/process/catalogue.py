@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cyber_range.engine.process.dyeing_vat import DyeingVat
 from cyber_range.engine.process.filling_line import FillingLine
 from cyber_range.engine.process.heat_treatment_furnace import HeatTreatmentFurnace
 from cyber_range.engine.process.injection_moulding import InjectionMoulding
@@ -14,4 +15,5 @@ MODELS: Mapping[str, Callable[[Mapping[str, Any]], Plant]] = {
     "filling_line": FillingLine.of,
     "injection_moulding": InjectionMoulding.of,
     "heat_treatment_furnace": HeatTreatmentFurnace.of,
+    "dyeing_vat": DyeingVat.of,
 }

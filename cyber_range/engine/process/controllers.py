@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cyber_range.engine.process.logic.dyeing_vat import DyeDosingLogic, DyeingVatLogic
 from cyber_range.engine.process.logic.filling_line import FillerLogic, TankLogic
 from cyber_range.engine.process.logic.heat_treatment_furnace import FurnaceLogic, FurnaceSafetyLogic, QuenchLogic
 from cyber_range.engine.process.logic.injection_moulding import MouldingPressLogic
@@ -18,4 +19,6 @@ LOGICS: Mapping[str, Callable[[], Logic]] = {
     "furnace": FurnaceLogic,
     "quench": QuenchLogic,
     "furnace_safety": FurnaceSafetyLogic,
+    "dyeing_vat": DyeingVatLogic,
+    "dye_dosing": DyeDosingLogic,
 }
