@@ -80,6 +80,11 @@ class Linked(Generic[L]):
                 self._link = await self._connect()
             return self._link
 
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
 
 class ModbusFace(Linked[ModbusLink]):
     def __init__(self, net: Net, config: Mapping[str, Any]) -> None:
