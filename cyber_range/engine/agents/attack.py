@@ -16,7 +16,9 @@ import asyncssh
 from cyber_range.engine.agents.context import Net, NodeContext, answer
 from cyber_range.engine.agents.probe import handlers
 from cyber_range.engine.attack.fence import Fence
-from cyber_range.engine.attack.intruder import Channel, Intruder, Way
+from cyber_range.engine.attack.intruder import Intruder
+from cyber_range.engine.attack.steps import FAMILIES
+from cyber_range.engine.attack.ways import Channel, Way
 from cyber_range.engine.traffic.compiled import compiled
 
 DECLARED = "cyber_range.engine.attack.declared"
@@ -71,9 +73,28 @@ class SshWay:
         self._connection.abort()
 
 
+class OwnFeet:
+    """Connections from this machine itself."""
+
+    alive = True
+
+    def __init__(self, net: Net) -> None:
+        self._net = net
+
+    async def open(self, host: str, port: int, timeout: float) -> Channel:
+        sock = await self._net.connect(host, port, timeout=timeout)
+        return StreamChannel(*await asyncio.open_connection(sock=sock))
+
+    def close(self) -> None:
+        """There is nothing to leave."""
+
+
 class SshToolbox:
     def __init__(self, net: Net) -> None:
         self._net = net
+
+    def direct(self) -> Way:
+        return OwnFeet(self._net)
 
     async def log_in(self, host: str, port: int, user: str, password: str) -> Way:
         sock = await self._net.connect(host, port)
@@ -106,6 +127,7 @@ async def run(node: NodeContext) -> None:
         node.emit("step_evidence", step=command["step"], **outcome)
         return outcome
 
+    assert FAMILIES  # every step is registered
     node.emit("ready")
     compiling()  # scapy's second is spent now, not in the first step
     try:
