@@ -10,10 +10,12 @@ from cyber_range.engine.process.filling_line import FillingLine
 from cyber_range.engine.process.heat_treatment_furnace import HeatTreatmentFurnace
 from cyber_range.engine.process.injection_moulding import InjectionMoulding
 from cyber_range.engine.process.plant import Plant
+from cyber_range.engine.process.water_skid import WaterSkid
 
 MODELS: Mapping[str, Callable[[Mapping[str, Any]], Plant]] = {
     "filling_line": FillingLine.of,
     "injection_moulding": InjectionMoulding.of,
     "heat_treatment_furnace": HeatTreatmentFurnace.of,
     "dyeing_vat": DyeingVat.of,
+    "water_skid": WaterSkid.of,
 }

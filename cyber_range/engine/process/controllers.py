@@ -8,6 +8,7 @@ from cyber_range.engine.process.logic.dyeing_vat import DyeDosingLogic, DyeingVa
 from cyber_range.engine.process.logic.filling_line import FillerLogic, TankLogic
 from cyber_range.engine.process.logic.heat_treatment_furnace import FurnaceLogic, FurnaceSafetyLogic, QuenchLogic
 from cyber_range.engine.process.logic.injection_moulding import MouldingPressLogic
+from cyber_range.engine.process.logic.water_skid import ChlorineDosingLogic, NeutralisationLogic, WaterIntakeLogic
 from cyber_range.engine.process.tag import Logic, Table, Tag
 
 __all__ = ["LOGICS", "FillerLogic", "Logic", "Table", "Tag", "TankLogic"]
@@ -21,4 +22,7 @@ LOGICS: Mapping[str, Callable[[], Logic]] = {
     "furnace_safety": FurnaceSafetyLogic,
     "dyeing_vat": DyeingVatLogic,
     "dye_dosing": DyeDosingLogic,
+    "water_intake": WaterIntakeLogic,
+    "chlorine_dosing": ChlorineDosingLogic,
+    "neutralisation": NeutralisationLogic,
 }
