@@ -42,6 +42,7 @@ LIMITS = Limits(memory_mib=768)
         "memory",
         pytest.param("netns", marks=pytest.mark.netns),
         pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow]),
+        pytest.param("capsule", marks=[pytest.mark.docker, pytest.mark.slow]),
     ]
 )
 async def driver(request: pytest.FixtureRequest) -> AsyncIterator[Driver]:

@@ -33,6 +33,7 @@ HASH_LABEL = "lianbing.range-node.hash"
 SUITE, REGISTRY_BASE = "bookworm", "debian:bookworm-slim"
 PYTHON = "3.11"  # what that Debian brings; wheels are chosen for it, whatever runs the build
 LEFT_OUT = frozenset({"drivers", "host", "lab", "__main__.py", "cli.py", "cli", "README.md"})  # stays on the host
+IN_CAPSULE = frozenset({"__init__.py", "base.py", "netns"})  # of drivers: what a capsule runs
 PULL_SECONDS = 60.0  # a registry that has not delivered a 30 MB base by then counts as absent
 IMAGE_VARIABLE = "LIANBING_RANGE_IMAGE"  # an image that was built elsewhere, taken as it is
 BASE_VARIABLE = "LIANBING_RANGE_BASE"  # an image name, or "debootstrap"
@@ -67,8 +68,15 @@ def sources() -> Iterator[tuple[str, Path]]:
     yield "cyber_range/__init__.py", package / "__init__.py"
     for path in sorted((package / "engine").rglob("*")):
         inside = path.relative_to(package / "engine")
-        if path.is_file() and inside.parts[0] not in LEFT_OUT and "__pycache__" not in inside.parts:
+        if path.is_file() and is_in(inside) and "__pycache__" not in inside.parts:
             yield f"cyber_range/engine/{inside}", path
+
+
+def is_in(inside: Path) -> bool:
+    """Whether that file of the engine belongs into the image."""
+    if inside.suffix == ".md":
+        return False
+    return inside.parts[0] not in LEFT_OUT or (inside.parts[0] == "drivers" and inside.parts[1] in IN_CAPSULE)
 
 
 def current_hash() -> str:

@@ -180,7 +180,7 @@ class NetnsDriver:
             taps = {zone.name: zone.bridge for zone in of.zones.values() if not zone.hidden}
             spec["taps"] = taps | dict(spec.get("taps") or {})
         start = json.dumps({"node": node_name, "spec": spec}).encode()
-        execed = plan.use.startswith(self._execed) or self.warm.cannot_fork(plan.use)
+        execed = plan.use.startswith(self._execed) or self._cannot_fork(of, plan.use)
         job = next(self._jobs)
         read_commands, write_commands = os.pipe2(os.O_CLOEXEC)
         read_lines, write_lines = os.pipe2(os.O_CLOEXEC)
@@ -211,6 +211,9 @@ class NetnsDriver:
                 os.close(fd)
         if execed:
             await program.write(start + b"\n")
+
+    def _cannot_fork(self, of: Range, use: str) -> bool:
+        return self.warm.cannot_fork(use)
 
     async def observe(self, range_id: str) -> Observed:
         of = self._ranges.get(range_id)

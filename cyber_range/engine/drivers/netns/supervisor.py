@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import resource
 import select
@@ -191,6 +192,18 @@ class Supervisor:
         self.send({**message, "node": handle.name}, fds)
         for fd in fds:
             os.close(fd)
+
+    def do_preload(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Imports node programs before nodes are forked from us (capsule; elsewhere the warm process has done so)."""
+        skipped: dict[str, str] = {}
+        for name in message["names"]:
+            try:
+                importlib.import_module(name)
+            except Exception as exc:  # a broken program must not stop the others; its node says so when used
+                skipped[name] = f"{type(exc).__name__}: {exc}"
+        gc.collect()
+        gc.freeze()
+        return {"skipped": skipped}
 
     def do_zones(self, message: dict[str, Any]) -> None:
         present = self.zones_present()

@@ -73,7 +73,11 @@ def preload(names: Sequence[str], execed: Sequence[str], skipped: dict[str, str]
         for found in pkgutil.iter_modules(package.__path__):
             if not found.ispkg and not found.name.startswith(("_", *execed)):
                 wanted.append(f"{AGENTS}.{found.name}")
-    for name in wanted:
+    load(wanted, skipped)
+
+
+def load(names: Sequence[str], skipped: dict[str, str]) -> None:
+    for name in names:
         try:
             importlib.import_module(name)
         except Exception as exc:  # a broken program must not stop the others; its node says so when used
