@@ -370,7 +370,7 @@ class Session:
         group, variation = header.group, header.variation
         if group == CLASSES and 1 <= variation <= 4:
             if variation == 1:
-                return [found for kind in STATIC for found in self._static(kind, Header(STATIC[kind], 0, 6))]
+                return [found for kind in STATIC for found in self._static(kind, Header(STATIC[kind], 0, 6)) or ()]
             return self._offer([e for e in self.events if e.event_class == variation - 1], header.count)
         for kind, number in STATIC.items():
             if group == number:

@@ -74,3 +74,30 @@ def dnp3_master(host: str, *, device: dict[str, Any] | None = None, **more: Any)
     ]
     station = {"name": "station", "host": host, "points": points, **(device or {})}
     return {"devices": [station], "cycle": 0.2, "integrity_every": 30, "view_every": 0.2, **more}
+
+
+def broker(**more: Any) -> dict[str, Any]:
+    """A broker with three accounts; the visitor may only listen to one machine."""
+    users = {"machine": "m-secret", "panel": "p-secret", "visitor": "v-secret"}
+    acl = [
+        {"user": "machine", "access": "readwrite", "topic": "factory/#"},
+        {"user": "panel", "access": "readwrite", "topic": "#"},
+        {"user": "panel", "access": "read", "topic": "$SYS/#"},
+        {"user": "visitor", "access": "read", "topic": "factory/tank/tags/+"},
+        {"access": "readwrite", "topic": "own/%u/#"},
+    ]
+    return {"users": users, "acl": acl, **more}
+
+
+def mqtt_machine(host: str, plant: str = NO_PLANT, **more: Any) -> dict[str, Any]:
+    tags: dict[str, Any] = {name: {} for name in ("level_setpoint", "valve_manual", "auto", "level", "level_high")}
+    return {
+        "logic": "tank", "controller": "tank", "plant": plant, "broker": host, "user": "machine",
+        "password": "m-secret", "every": 0.3, "restart_seconds": 0.3,
+        "tags": {**tags, "interlock": {"command": False}}, **more,
+    }  # fmt: skip
+
+
+def mqtt_panel(host: str) -> dict[str, Any]:
+    device = {"name": "station", "topic": "factory/tank", "tags": ["level_setpoint", "auto", "level"]}
+    return {"broker": host, "user": "panel", "password": "p-secret", "devices": [device], "view_every": 0.2}
