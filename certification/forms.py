@@ -8,8 +8,9 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from certification.models import CredentialEvent, Occupation
+from certification.models import CredentialEvent, Occupation, Standard
 from certification.services import RUBRIC
+from lms.accounts.forms import XlsxForm
 from lms.accounts.models import Membership, Organisation, User
 
 RUBRIC_WORDS = {
@@ -185,3 +186,28 @@ class CheckReleaseForm(forms.Form):
         if not data.get("text"):
             raise forms.ValidationError(_("请选择文件或粘贴文本。"))
         return data
+
+
+class TargetForm(forms.Form):
+    """A target for one standard and year; 0 takes it away."""
+
+    standard = forms.ChoiceField(label=_("标准"))
+    year = forms.TypedChoiceField(label=_("年度"), coerce=int)
+    holders = forms.IntegerField(label=_("目标持证人数"), min_value=0, max_value=10_000_000, help_text=_("年末持该标准有效证书的人数，同一人只计一次。填 0 表示取消目标。"))  # fmt: skip
+    source = forms.CharField(label=_("依据"), required=False, max_length=200, help_text=_("例如：本市数字化人才培养年度计划。"))  # fmt: skip
+
+    def __init__(self, *args: Any, years: range, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        titles = dict(
+            Standard.objects.filter(superseded_by="").order_by("-effective_from").values_list("code", "title")
+        )
+        self.fields["standard"].choices = sorted(titles.items())  # type: ignore[attr-defined]
+        self.fields["year"].choices = [(year, f"{year}") for year in years]  # type: ignore[attr-defined]
+
+
+class WorkforceForm(XlsxForm):
+    """The sheet with its day and where its figures come from."""
+
+    as_of = forms.DateField(label=_("数据日期"), widget=forms.DateInput(attrs={"type": "date"}), help_text=_("数字说的是哪一天的情况，例如 2025 年末填 2025-12-31。"))  # fmt: skip
+    source = forms.CharField(label=_("数据来源"), min_length=4, max_length=200, help_text=_("例如：绍兴统计年鉴 2026，表 3-2。"))  # fmt: skip
+    field_order = ("as_of", "source", "file")

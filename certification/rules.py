@@ -69,3 +69,8 @@ def may_see_region(user: User, region: Region) -> bool:
 def may_see_prefix(user: User, prefix: str) -> bool:
     """The same for the digits of a region; the whole country ("") needs a bureau whose own digits are empty."""
     return any(prefix.startswith(own) for own in jurisdiction_prefixes(user))
+
+
+def may_set_target(user: User, region: Region) -> bool:
+    """Targets and workforce figures: an officer, for the own region and all below it."""
+    return is_officer(user) and may_see_region(user, region)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from certification.views import badges, bureau, desk, mine, releases, standards, verify
+from certification.views import badges, bureau, desk, mine, planning, releases, standards, verify
 
 app_name = "certification"
 urlpatterns = [
@@ -20,6 +20,7 @@ urlpatterns = [
     path("standards/<slug:code>/<str:version>/<str:level>/", standards.standard, name="standard"),
     path("issuer.json", badges.issuer, name="issuer"),
     path("keys.json", badges.keys, name="keys"),
+    path("document-certificates.pem", badges.document_certificates, name="document_certificates"),
     path("status/<uuid:token>", badges.status_list, name="status_list"),
     path("releases/check/", releases.check, name="check_release"),
     # assessors
@@ -36,6 +37,9 @@ urlpatterns = [
     path("bureau/open/", bureau.open_records, name="open_records"),
     path("bureau/records/<int:pk>/", bureau.records, name="records"),
     path("bureau/records/<int:pk>/<str:number>/", bureau.record, name="record"),
+    path("bureau/targets/", planning.targets, name="targets"),
+    path("bureau/workforce/", planning.workforce, name="workforce"),
+    path("bureau/workforce.xlsx", planning.workforce_template, name="workforce_template"),
     path("bureau/export.xlsx", bureau.export, name="export"),
     path("bureau/releases/", releases.releases, name="releases"),
     path("bureau/releases/<int:pk>/", releases.release, name="release"),

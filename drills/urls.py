@@ -22,6 +22,7 @@ urlpatterns = [
     path("<int:pk>/review/timeline/", review.timeline, name="timeline"),
     path("<int:pk>/review/moment/", review.moment, name="moment"),
     path("<int:pk>/review/report/", review.report, name="report"),
+    path("<int:pk>/review/report.pdf", review.report_pdf, name="report_pdf"),
     path("<int:pk>/review/events.json", review.event_log, name="event_log"),
     path("<int:pk>/review/captures/<str:range_id>/<str:name>", review.capture, name="capture"),
     path("<int:pk>/review/recordings/<int:recording_pk>/", review.recording, name="recording"),

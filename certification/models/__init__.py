@@ -2,6 +2,7 @@
 
 from certification.models.awards import Appeal, Application, AwardRule, ChainHead, Decision, ManualMark
 from certification.models.credentials import Credential, CredentialEvent, SigningKey, StatusList
+from certification.models.planning import Target, Workforce
 from certification.models.standards import (
     Function,
     Occupation,
@@ -32,6 +33,8 @@ __all__ = [
     "Standard",
     "StandardLevel",
     "StatusList",
+    "Target",
     "Weight",
     "WorkContent",
+    "Workforce",
 ]

@@ -19,16 +19,19 @@ from lms.accounts.models import Industry, Organisation, Region
 
 
 class SigningKey(models.Model):
-    """Ed25519. The private half is sealed with a key drawn from SECRET_KEY; the public half stays published for ever."""
+    """Ed25519 for badges and releases, P-256 with a certificate of its own (X.509, PEM) for PDF documents. The private half is
+    sealed with a key drawn from SECRET_KEY; the public half stays published for ever."""
 
     class Purpose(models.TextChoices):
         CREDENTIAL = "credential", _("证书")
         RELEASE = "release", _("统计发布")
+        DOCUMENT = "document", _("证书文件")
 
     kid = models.CharField(max_length=64, unique=True)
     purpose = models.CharField(max_length=12, choices=Purpose.choices)
     public_jwk = models.JSONField()
     private_sealed = models.BinaryField()
+    certificate = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     retired_at = models.DateTimeField(null=True, blank=True)
 

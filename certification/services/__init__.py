@@ -24,7 +24,8 @@ from certification.services.credentials import (
     status_list_token,
     verify,
 )
-from certification.services.keys import current_key, public_keys
+from certification.services.keys import current_key, document_keys, public_keys, rotate_key
+from certification.services.planning import enter_workforce, set_target
 from certification.services.refusal import Refusal
 from certification.services.releases import check_release, may_publish_as_of, publish_release
 from certification.services.standards import StandardError, load_standards, set_rule
@@ -43,6 +44,8 @@ __all__ = [
     "current_key",
     "decide",
     "decide_appeal",
+    "document_keys",
+    "enter_workforce",
     "expire_due",
     "issue",
     "load_standards",
@@ -59,7 +62,9 @@ __all__ = [
     "render_document",
     "revoke",
     "roll_up_due",
+    "rotate_key",
     "set_rule",
+    "set_target",
     "status_list_token",
     "verify",
     "withdraw",

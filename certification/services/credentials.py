@@ -32,6 +32,7 @@ from certification.models.standards import CredentialType
 from certification.sealing import seal, unseal
 from certification.services.keys import current_key, private_pem
 from certification.services.refusal import Refusal
+from certification.signing import signed_pdf
 from certification.wording import CREDENTIAL_TITLE, ISSUER_NAME, proven
 from lms.accounts import audit
 from lms.accounts.models import Organisation, User
@@ -235,10 +236,11 @@ def verification_url(credential: Credential) -> str:
 
 
 def render_document(*, credential: Credential) -> Credential:
-    """Makes the PDF and keeps it beside the certificate; made already, it stays."""
+    """Makes the PDF, signs it and keeps it beside the certificate; made already, it stays."""
     if credential.document:
         return credential
     level = credential.level
+    key = current_key(SigningKey.Purpose.DOCUMENT)
     pdf = certificate_pdf(
         CertificateText(
             number=credential.number,
@@ -259,6 +261,12 @@ def render_document(*, credential: Credential) -> Credential:
             verify_page=f"{settings.PUBLIC_URL}{reverse('certification:verify')}",
             is_demo=credential.is_demo,
         )
+    )
+    pdf = signed_pdf(
+        pdf,
+        private_pem=private_pem(key),
+        certificate_pem=key.certificate,
+        reason=f"签发证书 {credential.number}",
     )
     name = Path(f"{credential.badge_id}.pdf").name
     with transaction.atomic():

@@ -26,6 +26,7 @@ from certification.models.standards import CredentialType
 from certification.services.keys import current_key, private_pem
 from certification.services.refusal import Refusal
 from certification.services.statistics import build_rollup
+from drills.figures import participations
 from lms.accounts import audit
 from lms.accounts.models import Region, User
 
@@ -57,17 +58,18 @@ def publish_release(*, region: Region, as_of: date, by: User, now: datetime | No
     build_rollup(day=as_of)
     content = {
         "format": FORMAT,
-        "title": f"{region.full_name} 岗位能力与培训证书统计(截至 {as_of.isoformat()})",
+        "title": f"{region.full_name} 岗位能力与培训证书统计（截至 {as_of.isoformat()}）",
         "region": {"code": region.code, "name": region.full_name},
         "as_of": as_of.isoformat(),
         "published_at": now.isoformat(),
         "definition": (
-            "各单元格为截至统计日持有效证书的人数，按签发时所在地区统计；培训合格证书、岗位能力证明、外部登记证书分列,"
+            "各单元格为截至统计日持有效证书的人数，按签发时所在地区统计；培训合格证书、岗位能力证明、外部登记证书分列，"
             f"不相加；不同等级可能为同一人，等级之间不相加。1 至 {THRESHOLD - 1} 人的单元格及为防推算而一并隐去的单元格记为 null。"
         ),
         "threshold": THRESHOLD,
         "demo": _is_demo(as_of),
         "tables": _tables(region, as_of),
+        "drills": _drills(region, as_of),
     }
     key = current_key(SigningKey.Purpose.RELEASE)
     try:
@@ -111,6 +113,20 @@ def _tables(region: Region, as_of: date) -> list[dict[str, Any]]:
             }
         )
     return tables
+
+
+def _drills(region: Region, as_of: date) -> dict[str, Any]:
+    """Person-times in drills of the release's month, small cells hidden over the whole country like the others."""
+    since = as_of.replace(day=1)
+    root = suppress(region_tree("", participations(since=since, as_of=as_of)))
+    own = next((node for node in root.walk() if node.name == region.code), None)
+    return {
+        "since": since.isoformat(),
+        "definition": "本月在靶场上开始并已结束的演练的参演人次（不含观摩），按组织单位所在地区计，小单元格按同一规则隐去。",
+        "cells": [{"region": node.name, "participations": None if node.hidden else node.value} for node in _shown(own)]
+        if own
+        else [],
+    }
 
 
 def _shown(node: Node) -> list[Node]:

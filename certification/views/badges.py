@@ -1,4 +1,4 @@
-"""What verifiers of badges fetch: who issues, the public keys, the status lists."""
+"""What verifiers of badges and documents fetch: who issues, the public keys and certificates, the status lists."""
 
 from __future__ import annotations
 
@@ -39,6 +39,16 @@ def issuer(request: HttpRequest) -> JsonResponse:
 @cache_control(public=True, max_age=300)
 def keys(request: HttpRequest) -> JsonResponse:
     return JsonResponse(services.public_keys())
+
+
+@require_GET
+@cache_control(public=True, max_age=300)
+def document_certificates(request: HttpRequest) -> HttpResponse:
+    """Every certificate that ever signed a PDF, the present one first, for whoever checks one with a program of his own."""
+    pem = "".join(key.certificate for key in services.document_keys())
+    response = HttpResponse(pem, content_type="application/x-pem-file")
+    response["Content-Disposition"] = 'attachment; filename="lianbing-document-certificates.pem"'
+    return response
 
 
 @require_GET

@@ -25,15 +25,18 @@ from certification import counting, rules, services
 from certification.counting import FINER, Scope
 from certification.domain.credential import add_months
 from certification.domain.cube import Cell, tally
+from certification.domain.tiles import bounds, shades
 from certification.forms import PurposeForm
-from certification.models import BureauAccess, StandardLevel
+from certification.models import BureauAccess, StandardLevel, Target
 from certification.models.standards import CredentialType
 from certification.sheets import workbook
 from certification.views import checklist
 from certification.views.desk import evidence_of
+from certification.workforce import Rate, rates
 from lms.accounts import audit
+from lms.accounts.context import chosen
 from lms.accounts.models import Industry, Organisation, Region
-from lms.accounts.rules import jurisdiction_prefixes
+from lms.accounts.rules import Role, jurisdiction_prefixes, organisation_ids
 
 TREND_MONTHS = 12
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -56,6 +59,34 @@ class Line:
     people: Cell
     bar: float
     deeper: bool
+    rate: Rate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """`shade` None: the value is unknown, which is not zero."""
+
+    line: Line
+    value: float | None
+    shade: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A target with where it stands; `share` in percent, at most 100 for the bar."""
+
+    target: Target
+    title: str
+    holders: int
+    query: str
+
+    @property
+    def percent(self) -> int:
+        return self.holders * 100 // self.target.holders
+
+    @property
+    def share(self) -> int:
+        return min(100, self.percent)
 
 
 def _officers_only(request: HttpRequest) -> None:
@@ -65,14 +96,19 @@ def _officers_only(request: HttpRequest) -> None:
 
 def region_of(request: HttpRequest) -> Region:
     """The asked-for region when it lies within the own one, else the own."""
-    own = jurisdiction_prefixes(request.user)[0]
-    code = request.GET.get("region", "") or own.ljust(6, "0")
+    code = request.GET.get("region", "") or own_region(request)
     region = Region.objects.filter(code=code).first()
     if region is None:
         raise Http404
     if not rules.may_see_region(request.user, region):
         raise PermissionDenied(_("只能查看本地区及下级地区的统计。"))
     return region
+
+
+def own_region(request: HttpRequest) -> str:
+    """The region of the bureau the officer works for now, of several the chosen one."""
+    bureau = chosen(request, organisation_ids(request.user, Role.OFFICER))
+    return str(Organisation.objects.values_list("region_id", flat=True).get(pk=bureau))
 
 
 def scope_of(request: HttpRequest, region: Region) -> Scope:
@@ -136,18 +172,31 @@ def bureau(request: HttpRequest) -> HttpResponse:
         }
         for kind in (CredentialType.COMPETENCY, CredentialType.TRAINING, CredentialType.EXTERNAL)
     ]
+    found = lines(scope, region, columns)
+    total = counting.cell(scope)
+    by_rate = request.GET.get("map") == "rate"
+    tiles = tiles_of(found, by_rate)
     return render(
         request,
         "certification/bureau.html",
         {
+            "tiles": tiles,
+            "by_rate": by_rate,
+            "legend": list(enumerate(bounds(max((t.value or 0 for t in tiles), default=0), not by_rate), start=1)),
+            "unknown": any(tile.shade is None for tile in tiles),
+            "rate": rates(
+                {region.code: total.holders}, industry=scope.industry, size=scope.size, as_of=scope.as_of
+            ).get(region.code),
+            "targets": progress_of(scope, region),
+            "own_year": scope.as_of.year,
             "region": region,
             "trail": trail(request, region),
             "scope": scope,
             "kinds": CredentialType,
             "kind_label": CredentialType(scope.kind).label,
             "columns": columns,
-            "lines": lines(scope, region, columns),
-            "total": counting.cell(scope),
+            "lines": found,
+            "total": total,
             "totals": [
                 (column, counting.cell(replace(scope, standard=column.standard, level=column.level)))
                 for column in columns
@@ -204,6 +253,11 @@ def lines(scope: Scope, region: Region, columns: list[Column]) -> list[Line]:
             code = place.ljust(6, "0")
             places[place] = Region.objects.filter(code=code).first() or Region(code=code, name=code)
     most = max((cell.holders for cell in people.values()), default=0)
+    known = rates(
+        # people of the unit itself are a part of it: its figure of employees is not theirs
+        {unit.code: people.get(place, Cell()).holders for place, unit in places.items() if unit.code != region.code or not children},
+        industry=scope.industry, size=scope.size, as_of=scope.as_of,
+    )  # fmt: skip
     found = []
     for place, unit in sorted(places.items()):
         cell = people.get(place, Cell())
@@ -217,8 +271,33 @@ def lines(scope: Scope, region: Region, columns: list[Column]) -> list[Line]:
                 people=cell,
                 bar=math.ceil(100 * cell.holders / most) if most else 0,
                 deeper=unit.code != region.code,
+                rate=None if own else known.get(unit.code),
             )
         )
+    return found
+
+
+def tiles_of(found: list[Line], by_rate: bool) -> list[Tile]:
+    values = {line.prefix: (line.rate.value if line.rate else None) if by_rate else float(line.people.holders) for line in found}  # fmt: skip
+    steps = shades(values)
+    return [Tile(line, values[line.prefix], steps[line.prefix]) for line in found]
+
+
+def progress_of(scope: Scope, region: Region) -> list[Progress]:
+    """This year's targets of the region, each against distinct people with a valid certificate of that standard.
+    Over all industries and sizes, as targets are."""
+    targets = Target.objects.filter(region=region, year=scope.as_of.year)
+    titles = {
+        level.standard.code: level.standard
+        for level in StandardLevel.objects.filter(
+            standard__code__in=[target.standard_code for target in targets]
+        ).select_related("standard").order_by("standard__effective_from")
+    }  # fmt: skip
+    found = []
+    for target in targets:
+        standard = titles[target.standard_code]
+        asked = replace(scope, kind=standard.credential_type, standard=standard.code, level="", industry="", size="", measure="holders")  # fmt: skip
+        found.append(Progress(target, standard.title, counting.cell(asked).holders, query(asked, region.code)))
     return found
 
 

@@ -83,18 +83,23 @@ def shown(content: dict[str, object]) -> dict[str, object]:
     """The signed table with names of places."""
     tables = content.get("tables", [])
     assert isinstance(tables, list)
-    codes = {cell["region"].rstrip("*") for table in tables for cell in table["cells"]}
+    drills = content.get("drills")
+    drill_cells = drills["cells"] if isinstance(drills, dict) else []
+    codes = {cell["region"].rstrip("*") for cells in (*(t["cells"] for t in tables), drill_cells) for cell in cells}
     names = dict(Region.objects.filter(code__in=codes).values_list("code", "full_name"))
     return {
         "content": content,
+        "drills": [
+            {"code": cell["region"], "name": _place(cell["region"], names), "participations": cell["participations"]}
+            for cell in drill_cells
+        ],
         "tables": [
             {
                 **table,
                 "rows": [
                     {
                         "code": cell["region"],
-                        "name": names.get(cell["region"].rstrip("*"), cell["region"])
-                        + (_("（本级）") if "*" in cell["region"] else ""),
+                        "name": _place(cell["region"], names),
                         "holders": cell["holders"],
                     }
                     for cell in table["cells"]
@@ -103,3 +108,7 @@ def shown(content: dict[str, object]) -> dict[str, object]:
             for table in tables
         ],
     }
+
+
+def _place(code: str, names: dict[str, str]) -> str:
+    return names.get(code.rstrip("*"), code) + (_("（本级）") if "*" in code else "")

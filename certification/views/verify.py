@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from certification import services
 from certification.domain.credential import read_number
 from certification.models import Credential
+from certification.signing import fingerprint
 from certification.wording import ISSUER_NAME, proven
 from lms.accounts.audit import client_ip
 
@@ -62,6 +63,8 @@ def _told(credential: Credential) -> dict[str, object]:
 
 def _answer(request: HttpRequest, context: dict[str, object], status: int = 200) -> HttpResponse:
     template = "certification/_verdict.html" if request.htmx else "certification/verify.html"
+    if not request.htmx:
+        context["signers"] = [(key, fingerprint(key.certificate)) for key in services.document_keys()]
     response = render(request, template, context, status=status)
     response["Referrer-Policy"] = "no-referrer"
     response["X-Robots-Tag"] = "noindex, nofollow"

@@ -21,6 +21,8 @@ from django.http import (
 )
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
@@ -36,9 +38,11 @@ from drills.forms import FindingForm, LessonsForm
 from drills.models import Drill, EventText, Finding
 from drills.views.doors import the_drill
 from drills.views.live import _people
+from drills.views.paper import TEMPLATE, report_data
 from drills.views.planning import invitable
 from drills.views.words import room_words
 from lms.accounts import audit
+from lms.design import typeset
 
 
 def _reviewed(request: HttpRequest, pk: int) -> Drill:
@@ -160,11 +164,8 @@ def moment(request: HttpRequest, pk: int) -> JsonResponse:
     return JsonResponse({**shown, "score": {"points": counted.points, "possible": counted.possible}})
 
 
-@login_required
-@require_GET
-def report(request: HttpRequest, pk: int) -> HttpResponse:
-    """复盘报告 for the printer (and the browser's own PDF)."""
-    drill = _reviewed(request, pk)
+def account_of(drill: Drill) -> dict[str, Any]:
+    """Everything the report says, for the print page and for the PDF."""
     state = log.full_state(drill)
     words = _time_words()
     found = after_action(state)
@@ -175,27 +176,48 @@ def report(request: HttpRequest, pk: int) -> HttpResponse:
     people = _people(drill)
     texts: dict[int, dict[str, str]] = {}
     for text in EventText.objects.filter(event__drill=drill, event__kind="report.submitted").select_related("event"):
-        texts.setdefault(text.event.seq, {})[text.name] = _("(内容已按要求删除)") if text.erased_at else text.text
-    return render(
-        request,
-        "drills/report.html",
-        {
-            "drill": drill, "state": state, "action": found, "entry": entry, "people": people,
-            "times": [(words[t.name], t) for t in found.times],
-            "course": [(m, names.get((m.what, m.ref), m.ref)) for m in found.course],
-            "objectives": _objectives(state), "findings": drill.findings.select_related("owner"),
-            "reports": [(one, texts.get(one.seq, {}), people.get(one.who, {}).get("name", "—")) for one in state.reports],
-            "roles": _roles(drill),
+        texts.setdefault(text.event.seq, {})[text.name] = _("（内容已按要求删除）") if text.erased_at else text.text
+    return {
+        "drill": drill, "state": state, "action": found, "entry": entry, "people": people,
+        "times": [(words[t.name], t) for t in found.times],
+        "course": [(m, names.get((m.what, m.ref), m.ref)) for m in found.course],
+        "objectives": _objectives(state), "findings": drill.findings.select_related("owner"),
+        "reports": [(one, texts.get(one.seq, {}), people.get(one.who, {}).get("name", "—")) for one in state.reports],
+        "roles": _roles(drill),
+    }  # fmt: skip
+
+
+@login_required
+@require_GET
+def report(request: HttpRequest, pk: int) -> HttpResponse:
+    """复盘报告 for the printer."""
+    return render(request, "drills/report.html", account_of(_reviewed(request, pk)))
+
+
+@login_required
+@require_GET
+def report_pdf(request: HttpRequest, pk: int) -> HttpResponse:
+    """The same as a file to be kept and handed in."""
+    drill = _reviewed(request, pk)
+    content = typeset.pdf(TEMPLATE, report_data(account_of(drill), printed=timezone.localtime()))
+    audit.record("drill.report_downloaded", drill, by=request.user, organisation=drill.organisation)
+    name = _("复盘报告") + f"_{drill.title}.pdf"
+    return HttpResponse(
+        content,
+        content_type="application/pdf",
+        headers={
+            "Content-Disposition": content_disposition_header(True, name) or "attachment",
+            "Cache-Control": "no-store",
         },
-    )  # fmt: skip
+    )
 
 
 def _names(state: Any) -> dict[tuple[str, str], str]:
     names: dict[tuple[str, str], str] = {}
     if state.script:
-        names |= {("step", s.id): f"攻击:{s.title['zh']}({s.technique})" for s in state.script.steps}
-        names |= {("inject", i.id): f"注入:{i.title['zh']}" for i in state.script.injects}
-        names |= {("objective", o.id): f"达成:{o.title['zh']}" for o in state.script.objectives}
+        names |= {("step", s.id): f"攻击：{s.title['zh']}（{s.technique}）" for s in state.script.steps}
+        names |= {("inject", i.id): f"注入：{i.title['zh']}" for i in state.script.injects}
+        names |= {("objective", o.id): f"达成：{o.title['zh']}" for o in state.script.objectives}
     names |= {("report", str(r.number)): f"事件报告 {r.number}" for r in state.reports}
     return names
 

@@ -8,8 +8,10 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
 
-from lms.accounts.models import User
-from lms.accounts.rules import Role, roles_of
+from lms.accounts.models import Organisation, User
+from lms.accounts.rules import Role, organisation_ids, roles_of
+
+CHOSEN = "organisation"  # in the session: which of several organisations the person works for now
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,22 @@ def navigation(request: HttpRequest) -> dict[str, object]:
                 open_to_him.append((label, reverse(name), icon, phone))
             except NoReverseMatch:  # an app may be left out of an installation
                 continue
+    places = organisation_ids(user)
     # The nearest entry above this page: /learn/exams/ belongs to 考试 although it also begins with /learn/.
     here = max((url for _label, url, _icon, _phone in open_to_him if request.path.startswith(url)), key=len, default="")
-    return {"ways": [Way(label, url, icon, url == here, phone) for label, url, icon, phone in open_to_him]}
+    return {
+        "ways": [Way(label, url, icon, url == here, phone) for label, url, icon, phone in open_to_him],
+        "places": list(Organisation.objects.filter(pk__in=places).order_by("pk")) if len(places) > 1 else [],
+        "place": chosen(request, places),
+    }
+
+
+def chosen(request: HttpRequest, among: set[int]) -> int | None:
+    """Of the organisations in question the one the person has chosen, else the oldest. What may be done there is not decided
+    here: `among` comes from the rules, and a choice that is not in it does not count."""
+    session = getattr(request, "session", None)
+    wanted = session.get(CHOSEN) if session is not None else None
+    return wanted if wanted in among else min(among, default=None)
 
 
 def display_name(user: User) -> str:

@@ -14,6 +14,7 @@ urlpatterns = [
     path("staff/<int:pk>/release/", views.release, name="release"),
     path("join/", views.join, name="join"),
     path("me/", views.me, name="me"),
+    path("organisation/", views.choose_organisation, name="choose_organisation"),
     path("me/data/", views.my_data, name="my_data"),
     path("me/consent/", views.agree, name="agree"),
     path("me/consent/<int:pk>/withdraw/", views.withdraw, name="withdraw"),

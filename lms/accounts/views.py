@@ -26,11 +26,13 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST
 from django.views.decorators.vary import vary_on_headers
 from wagtail import hooks
 
 from lms.accounts import services, sheets
 from lms.accounts.audit import client_ip, in_words, record
+from lms.accounts.context import CHOSEN, chosen
 from lms.accounts.forms import CONSENT_WORDS, JoinForm, PersonForm, ProfileForm, XlsxForm
 from lms.accounts.language import remember
 from lms.accounts.limits import too_often, used_up
@@ -45,12 +47,9 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 def own_organisation(request: HttpRequest) -> Organisation:
-    """The organisation the person administers."""
-    organisation = (
-        Organisation.objects.filter(pk__in=organisation_ids(request.user, Role.ADMIN))
-        .select_related("region", "industry")
-        .first()
-    )
+    """The organisation the person administers; of several the chosen one."""
+    place = chosen(request, organisation_ids(request.user, Role.ADMIN))
+    organisation = Organisation.objects.filter(pk=place).select_related("region", "industry").first()
     if organisation is None:
         raise PermissionDenied(_("员工和企业档案由本单位的企业管理员管理。"))
     return organisation
@@ -330,6 +329,20 @@ def me(request: HttpRequest) -> HttpResponse:
         },
         status=422 if form.errors else 200,
     )
+
+
+@login_required
+@require_POST
+def choose_organisation(request: HttpRequest) -> HttpResponse:
+    """From now on pages that are about one organisation are about this one. Only one's own can be chosen."""
+    wanted = request.POST.get("organisation", "")
+    if not wanted.isdecimal() or int(wanted) not in organisation_ids(request.user):
+        raise PermissionDenied(_("只能切换到您所在的单位。"))
+    request.session[CHOSEN] = int(wanted)
+    messages.success(request, _("已切换到 %(name)s。") % {"name": Organisation.objects.get(pk=int(wanted)).name})
+    back = request.POST.get("next", "")
+    # Only pages that exist for everybody are gone back to: a page about one thing of the other organisation is not.
+    return redirect(back if back in {reverse("accounts:me"), reverse("home")} else "home")
 
 
 @login_required

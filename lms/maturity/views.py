@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from wagtail import hooks
 
+from lms.accounts.context import chosen
 from lms.accounts.models import Organisation
 from lms.accounts.rules import Role, organisation_ids
 from lms.maturity import rules, services
@@ -20,9 +21,15 @@ from lms.maturity.forms import PlanRowForm
 from lms.maturity.models import Assessment, PlanRow
 
 
+def _own(request: HttpRequest, places: set[int]) -> Organisation | None:
+    """Of several enterprises the one the person has chosen."""
+    enterprises = Organisation.objects.enterprises().filter(pk__in=places)
+    return enterprises.filter(pk=chosen(request, set(enterprises.values_list("pk", flat=True)))).first()
+
+
 def own_enterprise(request: HttpRequest) -> Organisation:
     """The enterprise the person administers. PermissionDenied, with whom to ask, for everyone else."""
-    enterprise = Organisation.objects.enterprises().filter(pk__in=organisation_ids(request.user, Role.ADMIN)).first()
+    enterprise = _own(request, organisation_ids(request.user, Role.ADMIN))
     if enterprise is None:
         raise PermissionDenied(_("数字化自评由本企业的企业管理员填写。"))
     return enterprise
@@ -187,7 +194,7 @@ def courses_for(request: HttpRequest, rows: list[PlanRow]) -> dict[str, list[tup
 def plan(request: HttpRequest) -> HttpResponse:
     """一企一策: what to do, in order, with who, until when, and the courses that help. The admin changes it, everyone of
     the enterprise may read it."""
-    enterprise = Organisation.objects.enterprises().filter(pk__in=organisation_ids(request.user)).first()
+    enterprise = _own(request, organisation_ids(request.user))
     if organisation_ids(request.user, Role.ADMIN):
         enterprise = own_enterprise(request)
     if enterprise is None:

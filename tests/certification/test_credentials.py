@@ -25,12 +25,12 @@ from joserfc.jwk import KeySet
 from pypdf import PdfReader
 
 from certification import services
-from certification.documents import FAMILIES, fonts
 from certification.models import Application, Credential, SigningKey
 from certification.sealing import SealError, seal, unseal
 from certification.services.credentials import status_list_url, verification_url
 from certification.tasks import document
 from lms.accounts.models import Organisation, User
+from lms.design.typeset import FAMILIES, fonts
 from lms.jobs.models import Job
 
 pytestmark = pytest.mark.django_db

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from datetime import timedelta
 
+import pypdf
 import pytest
 from django.db import connection
 from django.test import Client
@@ -16,7 +18,7 @@ from django.utils import timezone
 from drills import log, services
 from drills.domain import events as ev
 from drills.models import Drill
-from lms.accounts.models import User
+from lms.accounts.models import AuditEntry, User
 
 from .conftest import fresh, seat
 
@@ -100,7 +102,9 @@ def test_a_learner_cannot_plan(people: dict[str, User], signed_in: Enter) -> Non
     assert signed_in(people["blue"]).get(reverse("drills:plan")).status_code == 403
 
 
-@pytest.mark.parametrize("name", ["lobby", "room", "feed", "review", "timeline", "report", "event_log", "moment"])
+@pytest.mark.parametrize(
+    "name", ["lobby", "room", "feed", "review", "timeline", "report", "report_pdf", "event_log", "moment"]
+)
 def test_a_stranger_knows_nothing_of_a_drill(
     seated: Drill, people: dict[str, User], signed_in: Enter, name: str
 ) -> None:
@@ -108,7 +112,7 @@ def test_a_stranger_knows_nothing_of_a_drill(
 
 
 def test_before_the_end_nobody_reviews(seated: Drill, people: dict[str, User], signed_in: Enter) -> None:
-    for name in ("review", "timeline", "event_log", "report"):
+    for name in ("review", "timeline", "event_log", "report", "report_pdf"):
         assert signed_in(people["white"]).get(reverse(f"drills:{name}", args=[seated.pk])).status_code == 403
 
 
@@ -312,3 +316,19 @@ def test_captures_are_attachments_of_that_drill_alone(
         404
     ] * 3
     assert signed_in(people["stranger"]).get(url("office.pcapng")).status_code == 404
+
+
+def test_the_report_comes_as_a_pdf_with_chinese_type(ended: Drill, people: dict[str, User], signed_in: Enter) -> None:
+    Drill.objects.filter(pk=ended.pk).update(lessons="先看急停，再看画面。\n䶮与𬭎也要印得出来。")
+
+    answer = signed_in(people["white"]).get(reverse("drills:report_pdf", args=[ended.pk]))
+
+    document = pypdf.PdfReader(io.BytesIO(answer.content))
+    text = "".join(page.extract_text() for page in document.pages)
+    assert (answer["Content-Type"], answer["Cache-Control"]) == ("application/pdf", "no-store")
+    assert "attachment" in answer["Content-Disposition"]
+    assert document.metadata is not None
+    assert document.metadata.title == ended.title
+    for part in ("概况", "过程", "评估结果", "问题清单与整改措施", "经验教训", ended.organisation.name, "先看急停"):
+        assert part in text.replace("\n", "")
+    assert AuditEntry.objects.filter(action="drill.report_downloaded", actor=people["white"]).count() == 1

@@ -27,14 +27,23 @@ if (article) {
   addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") tell(); });
   setInterval(tell, 15000);
 
+  const seen = JSON.parse(document.getElementById("video-positions")?.textContent ?? "{}");
   document.querySelectorAll("video[data-video]").forEach((video) => {
     let last = 0;
+    const resume = () => {
+      const second = seen[video.dataset.video] ?? 0;
+      // Watched to its end (but for the credits): from the beginning again.
+      if (second > 5 && second < video.duration - 10) { last = second; video.currentTime = second; }
+    };
+    if (video.readyState >= HTMLMediaElement.HAVE_METADATA) resume();
+    else video.addEventListener("loadedmetadata", resume, { once: true });
     video.addEventListener("timeupdate", () => {
       if (Math.abs(video.currentTime - last) > 10) {
         last = video.currentTime;
         send({ video: video.dataset.video, second: Math.round(last) });
       }
     });
+    video.addEventListener("pause", () => send({ video: video.dataset.video, second: Math.round(video.currentTime) }));
   });
 
   document.querySelectorAll(".c-checklist").forEach((list, index) => {
