@@ -141,8 +141,10 @@ def children(*, host: str, port: int, sockets_port: int, workers: int, driver: s
     ]
 
 
-def run(team: list[Child], *, log_folder: Path, say: Callable[[str], None], ready: Callable[[], None]) -> int:
-    """Keeps the children alive until SIGINT or SIGTERM, then ends them, pages first. Returns the exit code."""
+def run(team: list[Child], *, log_folder: Path, say: Callable[[str], None], ready: Callable[[], bool]) -> int:
+    """Keeps the children alive until SIGINT or SIGTERM, then ends them, pages first. Returns the exit code.
+
+    `ready` is asked between two looks at the children until it says True; it must not wait."""
     ending: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _frame: ending.append(n))
@@ -154,9 +156,7 @@ def run(team: list[Child], *, log_folder: Path, say: Callable[[str], None], read
             now = time.monotonic()
             for child in team:
                 revive(child, now, log_folder, say)
-            if not told:
-                ready()
-                told = True
+            told = told or ready()
             time.sleep(0.2)
     finally:
         stop(team, say)
@@ -173,7 +173,7 @@ def revive(child: Child, now: float, log_folder: Path, say: Callable[[str], None
         pause = RESTART_SECONDS[min(child.restarts, len(RESTART_SECONDS) - 1)]
         child.again_at = now + pause
         say(
-            f"{child.name} 已退出(代码 {child.process.returncode}),{pause:g} 秒后重启;详见 {log_folder / child.name}.log"
+            f"{child.name} 已退出（代码 {child.process.returncode}），{pause:g} 秒后重启；详见 {log_folder / child.name}.log"
         )
     elif now >= child.again_at:
         child.again_at, child.restarts = 0.0, child.restarts + 1
@@ -195,7 +195,7 @@ def stop(team: list[Child], say: Callable[[str], None]) -> None:
             child.process.wait(timeout=max(0.1, began + child.patience - time.monotonic()))
         except subprocess.TimeoutExpired:
             if child.patience == STOP_SECONDS:
-                say(f"{child.name} 没有按时结束,强制结束")
+                say(f"{child.name} 没有按时结束，强制结束")
             os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait(timeout=5)
 
@@ -220,8 +220,15 @@ def main(argv: Sequence[str]) -> int:
         workers=options.workers,
         driver=options.driver,
     )
-    say = lambda text: print(text, flush=True)  # noqa: E731, T201  the command's own voice
-    return run(team, log_folder=state / "logs", say=say, ready=lambda: say(f"http://{options.host}:{options.port}"))
+
+    def say(text: str) -> None:
+        print(text, flush=True)  # noqa: T201  the command's own voice
+
+    def ready() -> bool:
+        say(f"http://{options.host}:{options.port}")
+        return True
+
+    return run(team, log_folder=state / "logs", say=say, ready=ready)
 
 
 def worker(argv: Sequence[str]) -> NoReturn:

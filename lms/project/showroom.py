@@ -26,6 +26,7 @@ ROLE_WORDS = {
     "assessor": "考评员 assessor",
     "officer": "主管部门 bureau officer",
 }
+READY_SECONDS = 120.0  # a small machine's first start; children that fall are started again meanwhile
 
 
 def say(text: str) -> None:
@@ -42,6 +43,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--state", type=Path, default=ROOT / "var" / "demo")
     parser.add_argument("--load-only", action="store_true", help="load database and content, start nothing")
     options = parser.parse_args(argv)
+    try:
+        return show(options)
+    except KeyboardInterrupt:  # while it was being prepared; nothing has been started yet
+        say("已停止")
+        return 130
+
+
+def show(options: argparse.Namespace) -> int:
     prepare_environment(options)
     if code := load(options.state):
         return code
@@ -50,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     host = "0.0.0.0" if options.lan else "127.0.0.1"  # noqa: S104  only when asked for by --lan
     port = int(os.environ["LIANBING_PORT"])
     team = processes.children(host=host, port=port, sockets_port=port + 1, workers=1, driver=options.driver)
-    return processes.run(team, log_folder=options.state / "logs", say=say, ready=lambda: announce(options.state, port))
+    return processes.run(team, log_folder=options.state / "logs", say=say, ready=Announcement(options.state, port))
 
 
 def prepare_environment(options: argparse.Namespace) -> None:
@@ -77,9 +86,9 @@ def free_port(wanted: int) -> int:
     for port in range(wanted, wanted + 200, 10):
         if all(is_free(p) for p in (port, port + 1)):
             if port != wanted:
-                say(f"端口 {wanted} 已被占用,改用 {port}")
+                say(f"端口 {wanted} 已被占用，改用 {port}")
             return port
-    raise SystemExit(f"从 {wanted} 起没有空闲端口;请用 --port 指定一个")
+    raise SystemExit(f"从 {wanted} 起没有空闲端口；请用 --port 指定一个")
 
 
 def is_free(port: int) -> bool:
@@ -103,41 +112,53 @@ def lan_address() -> str:
 
 
 def load(state: Path) -> int:
-    """Migrations, static files, catalogues and the demo's data, each shown; nothing is done twice."""
+    """Catalogues, migrations, static files and the demo's data, each shown; nothing is done twice."""
     compile_catalogues()
-    for what, words in (
-        ("数据库", ["migrate", "--noinput", "-v0"]),
-        ("缓存表", ["createcachetable"]),
-        ("静态文件", ["collectstatic", "--noinput", "-v0"]),
-        ("演示数据", ["load_demo"]),
-    ):
-        began = time.monotonic()
-        say(f"· {what} …")
-        code = subprocess.call([sys.executable, "-m", "django", *words], cwd=ROOT)  # noqa: S603  our own words
-        if code:
-            say(f"✗ {what} 失败;上面一行说明了原因")
-            return code
-        say(f"✓ {what}({time.monotonic() - began:.1f} 秒)")
-    return 0
+    code = subprocess.call([sys.executable, "-m", "django", "prepare_demo"], cwd=ROOT)
+    if code:
+        say("✗ 演示没有准备好；上面说明了原因")
+    return code
 
 
-def announce(state: Path, port: int) -> None:
-    """Waits until pages and range-host answer, then prints the address and the accounts."""
-    url = os.environ["PUBLIC_URL"]
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+class Announcement:
+    """Told once, when pages and range-host answer: the address and the accounts. Asked again and again, and never waits."""
+
+    def __init__(self, state: Path, port: int) -> None:
+        self.state = state
+        self.port = port
+        self.late_at = time.monotonic() + READY_SECONDS
+
+    def __call__(self) -> bool:
+        """True once there is nothing more to tell."""
+        missing = [what for what, there in (("网页", self._pages), ("靶场守护进程", self._range_host)) if not there()]
+        if missing:
+            if time.monotonic() < self.late_at:
+                return False
+            say(f"✗ {'、'.join(missing)} {READY_SECONDS:.0f} 秒内没有就绪；日志在 {self.state / 'logs'}")
+            return True
+        say("")
+        say(f"练兵已就绪：{os.environ['PUBLIC_URL']}")
+        accounts = json.loads((self.state / "accounts.json").read_text())
+        for name, password in accounts.items():
+            say(f"  {ROLE_WORDS.get(name, name):30} {name:10} {password}")
+        say(f"按 Ctrl-C 结束；数据留在 {self.state}")
+        return True
+
+    def _pages(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-                if answer.status == 200:
-                    break
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    else:
-        say(f"✗ 页面 60 秒内没有就绪;日志在 {state / 'logs'}")
-        return
-    say("")
-    say(f"练兵已就绪: {url}")
-    accounts = json.loads((state / "accounts.json").read_text())
-    for name, password in accounts.items():
-        say(f"  {ROLE_WORDS.get(name, name):30} {name:10} {password}")
-    say("按 Ctrl-C 结束;数据留在 " + str(state))
+            return False
+
+    def _range_host(self) -> bool:
+        """One line of its protocol; a socket file alone may be that of a host that was killed."""
+        path = os.environ.get("LIANBING_RANGE_SOCKET", str(self.state / "range" / "host.sock"))
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+                line.settimeout(2)
+                line.connect(path)
+                line.sendall(b'{"id": 1, "verb": "ping", "args": {}}\n')
+                return b'"ok": true' in line.recv(4096).replace(b'":t', b'": t')
+        except OSError:
+            return False

@@ -48,7 +48,7 @@ def test_a_fallen_child_is_started_again_after_a_pause(tmp_path: Path) -> None:
     revive(child, 100.6, tmp_path, said.append)
 
     assert (before_pause_ended is first, child.process is first, child.restarts) == (True, False, 1)
-    assert said == [f"falls 已退出(代码 3),0.5 秒后重启;详见 {tmp_path / 'falls.log'}"]
+    assert said == [f"falls 已退出（代码 3），0.5 秒后重启；详见 {tmp_path / 'falls.log'}"]
     child.process.wait(10)
 
 
