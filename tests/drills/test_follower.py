@@ -178,6 +178,7 @@ def test_one_follower_leads_and_the_next_takes_over() -> None:
     assert FollowerLease.take(name="f", holder="b", now=now + timedelta(seconds=20), seconds=10)
 
 
+@pytest.mark.django_db(transaction=True)  # a look lets go of connections, so it cannot stand inside a transaction
 def test_a_fault_in_one_drill_does_not_stop_the_look(seated: Drill, monkeypatch: pytest.MonkeyPatch) -> None:
     started(seated, 1.5)
     seen: list[str] = []
@@ -196,6 +197,7 @@ def test_a_fault_in_one_drill_does_not_stop_the_look(seated: Drill, monkeypatch:
     assert seen == ["jobs", "ticked", "jobs", "ticked"]
 
 
+@pytest.mark.django_db(transaction=True)  # a look lets go of connections, so it cannot stand inside a transaction
 def test_the_command_looks_once_and_lets_go(settings: Any, tmp_path: Path) -> None:
     settings.RANGE_SOCKET = str(tmp_path / "nobody.sock")
 
