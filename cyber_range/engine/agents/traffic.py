@@ -1,47 +1,42 @@
-"""Benign background of one node's segment: compiled templates sent now and then, each a little different.
+"""Traffic of one node's segment from compiled profiles (`traffic.profiles`), each repetition a little different.
 
-Spec: `mix` {template: seconds between two}, `host` (name the packets claim), `syslog`, `time` (addresses, optional).
+Spec:
+* `mix` {profile: seconds between two}: what this host says to everybody, or to `syslog` and `time`.
+* `profiles` [{use, every?, shift?, ghosts?, args?, port?}]: whole sessions between ghosts, machines of this segment that
+  are no nodes: `ghosts: 4` (three clients of one server) is the default. Needs `taken: ${range.nodes}`.
+* `host` (name the packets claim), `syslog`, `time` (addresses, optional), `start` (local time at scenario second 0, ISO),
+  `lab` {range, networks}: needed for profiles that are attacks.
+Waits between sessions, turns and events are scenario seconds: a faster clock brings more of them, a pause none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import random
 from typing import Any
 
 from cyber_range.engine.agents.context import NodeContext, answer
-from cyber_range.engine.traffic.compiled import compiled
-from cyber_range.engine.traffic.patch import renumbered
-
-MODULE = "cyber_range.engine.traffic.declared"
-FIXED_PORTS = frozenset({"name_query", "lease_inform", "time_query"})  # their source port is part of the protocol
+from cyber_range.engine.attack.fence import Fence
+from cyber_range.engine.traffic.compiled import pieces
+from cyber_range.engine.traffic.dice import Dice
+from cyber_range.engine.traffic.live import Stage
+from cyber_range.engine.traffic.spec import chatter, sessions
 
 
 async def run(node: NodeContext) -> None:
     leg = node.net.interfaces()[0]
-    network = ipaddress.IPv4Network(f"{leg.ip}/{leg.prefix}", strict=False)
-    chance = random.Random(node.name)  # noqa: S311 - which second a PC chatters is noise, not a secret
+    acts = [*chatter(node.spec, leg, node.name), *sessions(node.spec, leg)]
+    if any(act.profile.kind == "attack" for act in acts):
+        Fence(node.spec.get("lab"), [own.ip for own in node.net.interfaces()])
     sent: dict[str, int] = {}
 
-    async def chatter(name: str, every: float, frame: bytes) -> None:
-        await asyncio.sleep(chance.uniform(0, min(every, 5.0)))
-        while True:
-            sport = None if name in FIXED_PORTS else chance.randrange(49152, 65535)
-            varied = renumbered(frame, chance.randrange(1, 65535), sport)
-            sent[name] = sent.get(name, 0) + node.net.send_frames(leg.name, [varied])
-            await asyncio.sleep(every * chance.uniform(0.7, 1.3))
-
     async def begin() -> None:
-        spec = node.spec
-        frames = await compiled(MODULE, {
-            "mac": leg.mac, "ip": leg.ip, "broadcast": str(network.broadcast_address),
-            "host": str(spec.get("host", node.name)), "syslog": spec.get("syslog", ""), "time": spec.get("time", ""),
-        })  # fmt: skip
-        unknown = sorted(set(spec["mix"]) - set(frames))
-        if unknown:
-            raise ValueError(f"no template {unknown[0]!r} for this node; there are: {', '.join(sorted(frames))}")
-        await asyncio.gather(*(chatter(name, float(every), frames[name]) for name, every in spec["mix"].items()))
+        compiled = await pieces(order for act in acts for order in act.script.orders)
+        stage = Stage(
+            compiled, lambda frames: node.net.send_frames(leg.name, frames), node.clock.now, node.clock.sleep,
+            Dice(str(node.spec.get("seed", "")), node.name),
+        )  # fmt: skip
+        stage.sent = sent
+        await asyncio.gather(*(stage.perform(act) for act in acts))
 
     async def counters(_: dict[str, Any]) -> dict[str, Any]:
         return {"values": dict(sent)}
@@ -51,8 +46,9 @@ async def run(node: NodeContext) -> None:
     commands = asyncio.ensure_future(answer(node, {"counters": counters}))
     try:
         await asyncio.wait({beginning, commands}, return_when=asyncio.FIRST_COMPLETED)
-        if beginning.done():
+        if beginning.done() and acts:
             beginning.result()
+        await asyncio.wait({commands})  # with nothing to say it waits for the end
     finally:
         for task in (beginning, commands):
             task.cancel()
