@@ -8,8 +8,8 @@ the branches of Server that this server has nothing behind (security keys, publi
 
 from __future__ import annotations
 
+import asyncio
 import datetime
-import gc
 import importlib
 import ipaddress
 import logging
@@ -91,15 +91,18 @@ class KeptNodes:
 
 class TrimmedServer(InternalServer):
     async def load_standard_address_space(self, shelffile: Path | None = None) -> None:
+        # in a thread, as asyncua does: nodes of the memory driver share this loop
+        await asyncio.to_thread(self._fill)
+
+    def _fill(self) -> None:
         kept = KeptNodes(self.node_mgt_service, self.aspace)
         prefix = f"{standard_address_space.__name__}."
         for name in parts():
             module = importlib.import_module(prefix + name)
             getattr(module, f"create_{name}".replace("_services", "_Services"))(kept)
-            del sys.modules[prefix + name], module  # 9 MiB of generated functions that nobody calls again
-            gc.collect()
+            sys.modules.pop(prefix + name, None)
+            vars(module).clear()  # 9 MiB of generated functions that nobody calls again; a cycle, were it not cut
         kept.finish()
-        gc.collect()
 
 
 def node_id(identifier: str | int, index: int) -> ua.NodeId:
@@ -217,7 +220,6 @@ class Space:
             await self._add_variable(tags, index, tag)
         await self._add_control(device, index)
         server.iserver.callback_service.addListener(CallbackType.PostWrite, self._written)  # type: ignore[arg-type]  # says str, takes its enum
-        gc.collect()
 
     async def _add_variable(self, folder: Any, index: int, tag: Tag) -> None:
         config = (self._node.spec.get("tags") or {}).get(tag.name) or {}

@@ -195,7 +195,7 @@ class OpcUaFace(Linked[Any]):
         self._nodes = {name: str(tag["node"]) for name, tag in self._tags.items()}
 
     async def _connect(self) -> Any:
-        library = importlib.import_module("cyber_range.engine.agents._opcua_link")
+        library = await asyncio.to_thread(importlib.import_module, "cyber_range.engine.agents._opcua_link")
         login = (str(self._config.get("user", "")), str(self._config.get("password", "")))
         return await library.OpcUaLink.connect(self._net, self._host, int(self._config.get("port", 4840)), *login)
 

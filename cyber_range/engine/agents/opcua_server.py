@@ -22,7 +22,8 @@ from cyber_range.engine.agents.controller import Controller
 
 
 async def run(node: NodeContext) -> None:
-    library = importlib.import_module("cyber_range.engine.agents._opcua_space")
+    # in a thread: nodes of the memory driver share this loop
+    library = await asyncio.to_thread(importlib.import_module, "cyber_range.engine.agents._opcua_space")
     controller = Controller(node)
     space = library.Space(node, controller)
     await space.build()
