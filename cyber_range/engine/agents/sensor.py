@@ -1,7 +1,11 @@
 """The network sensor on the bridges: decodes, judges, counts, captures.
 
-Spec: `taps` {zone: bridge device}, `policy` (see sensor.rules.Policy.of), `capture` (true). Emits once a second `polls`,
-`flows`, `counters`, and as they come `alert`, `asset`, `pcap`.
+Spec: `taps` {zone: bridge device}; `policy` (sensor.policy.Policy.of); `capture` (true); `rules` (text of own rules in
+Suricata's notation), `shipped_rules` (true), `variables` {name: value} for rule headers; `learn` (seconds of allow-list
+learning, 0 = none) or `baseline` (a learned list to start with); `suricata` (false: run one beside, where installed).
+
+Emits once a second `polls`, `flows`, `counters`, and as they come `alert`, `asset`, `pcap`; `rules` when some could not
+be read. Commands: `counters`, `inventory`, `rules`, `set_rules`, `baseline`, `learn`, `lock`, `unlock`, `suricata`.
 """
 
 from __future__ import annotations
@@ -9,91 +13,220 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from cyber_range.engine.agents.context import NodeContext, answer
 from cyber_range.engine.sensor import pcapng
+from cyber_range.engine.sensor.alerts import Item
+from cyber_range.engine.sensor.baseline import Baseline
 from cyber_range.engine.sensor.monitor import Monitor
-from cyber_range.engine.sensor.rules import Policy
+from cyber_range.engine.sensor.policy import Policy
+from cyber_range.engine.sensor.rules.shipped import book_of
+from cyber_range.engine.sensor.shedding import ALL, Shedding
+from cyber_range.engine.sensor.suricata import Suricata, probe
 
 REPORT_EVERY = 1.0  # s
 ALERTS_EVERY = 0.2  # s
 CHUNK = 192 * 1024  # bytes of one pcap message before base64
 CAPTURE_RATE = 4 * 1024 * 1024  # bytes a second over all zones; above, frames are counted but not kept
+PROBLEMS_TOLD = 50
+
+
+class Sensor:
+    """One running sensor: what is read from the spec, and what happens with each batch of frames."""
+
+    def __init__(self, node: NodeContext) -> None:
+        spec = node.spec
+        self._node = node
+        self._zones = list(spec["taps"])
+        policy = Policy.of(spec.get("policy") or {})
+        self._variables = variables_of(policy, spec.get("variables") or {})
+        self._shipped = bool(spec.get("shipped_rules", True))
+        book = book_of(str(spec.get("rules") or ""), shipped=self._shipped, variables=self._variables)
+        baseline = Baseline(seconds=float(spec.get("learn") or 0) or None, entries=spec.get("baseline"))
+        self.monitor = Monitor(policy, book=book, baseline=baseline)
+        self._capture = bool(spec.get("capture", True))
+        self._pending: dict[str, list[Item]] = {zone: [] for zone in self._zones}
+        self._sizes = dict.fromkeys(self._zones, 0)
+        self._budget = CAPTURE_RATE
+        self._capture_lost = 0
+        self._shedding = Shedding()
+        self._suricata: Suricata | None = None
+        self._suricata_said = "off"
+
+    def take(self, zone: str, frames: list[Item]) -> None:
+        """One batch of a tap. The capture comes first: what is shed can still be looked at later."""
+        if not frames:
+            return
+        if self._capture:
+            self._keep(zone, frames)
+        level = self._shedding.judge(time.time() - frames[0][0] / 1e9, len(frames))
+        if level >= ALL:
+            return
+        self.monitor.shed = level
+        self.monitor.feed(zone, frames)
+        if self._suricata is not None:
+            self._suricata.feed(zone, frames)
+
+    def _keep(self, zone: str, frames: list[Item]) -> None:
+        size = sum(len(frame) for _, frame in frames)
+        if size > self._budget:
+            self._capture_lost += len(frames)
+            return
+        self._budget -= size
+        self._pending[zone] += frames
+        self._sizes[zone] += size
+        if self._sizes[zone] >= CHUNK:
+            self.flush(zone)
+
+    def flush(self, zone: str) -> None:
+        if self._pending[zone]:
+            data = base64.b64encode(pcapng.packets(self._pending[zone])).decode()
+            self._node.emit("pcap", zone=zone, data=data)
+            self._pending[zone], self._sizes[zone] = [], 0
+
+    def flush_all(self) -> None:
+        for zone in self._zones:
+            self.flush(zone)
+
+    def counted(self) -> dict[str, int]:
+        beside = self._suricata.counters() if self._suricata is not None else {}
+        return {**self.monitor.counters(), **self._shedding.counters(), "capture_lost": self._capture_lost, **beside}
+
+    def report(self) -> None:
+        self._budget = CAPTURE_RATE
+        facts = self.monitor.report(time.time())
+        for asset in facts["assets"]:
+            self._node.emit("asset", **asset)
+        for alert in facts["alerts"]:
+            self._node.emit("alert", **alert)
+        self._node.emit("polls", polls=facts["polls"])
+        self._node.emit("flows", flows=facts["flows"])
+        self._node.emit("counters", values=self.counted())
+        self.flush_all()
+
+    def alarm(self) -> None:
+        for alert in self.monitor.alerts.drain():
+            self._node.emit("alert", **alert.as_dict())
+
+    def tell_problems(self) -> None:
+        book = self.monitor.book
+        if book.problems:
+            self._node.emit("rules", **self._rules_said())
+
+    def _rules_said(self) -> dict[str, Any]:
+        book = self.monitor.book
+        told = [problem.as_dict() for problem in book.problems[:PROBLEMS_TOLD]]
+        return {"loaded": len(book.rules), "left_out": len(book.problems), "problems": told}
+
+    # ------------------------------------------------------------ Suricata
+
+    async def start_suricata(self) -> None:
+        found = await asyncio.to_thread(probe)
+        if not found.usable:
+            self._suricata_said = f"{found.reason}. {found.remedy}"
+            self._node.emit("suricata", state="missing", what=found.reason, remedy=found.remedy)
+            return
+        self._suricata = Suricata(
+            self._node.store / "suricata", self._zones, self.monitor.book.rules, self._variables,
+            lambda alert: self._node.emit("alert", **alert), self._suricata_ended,
+        )  # fmt: skip
+        try:
+            await self._suricata.start()
+        except OSError as exc:
+            self._suricata = None
+            self._suricata_ended(f"suricata could not be started: {exc}")
+            return
+        self._suricata_said = f"running, version {found.version}"
+        self._node.emit("suricata", state="running", version=found.version)
+
+    def _suricata_ended(self, why: str) -> None:
+        self._suricata_said = why
+        self._node.emit("suricata", state="ended", what=why, remedy="The sensor's own rules go on")
+
+    async def stop_suricata(self) -> None:
+        if self._suricata is not None:
+            await self._suricata.stop()
+
+    # ------------------------------------------------------------ commands
+
+    async def on_counters(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"values": self.counted()}
+
+    async def on_inventory(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"assets": self.monitor.inventory.all()}
+
+    async def on_rules(self, _: dict[str, Any]) -> dict[str, Any]:
+        return self._rules_said()
+
+    async def on_set_rules(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Other own rules from now on; a Suricata beside keeps those it began with."""
+        text = str(command.get("text", ""))
+        book = await asyncio.to_thread(book_of, text, shipped=self._shipped, variables=self._variables)
+        self.monitor.set_book(book)
+        return self._rules_said()
+
+    async def on_baseline(self, _: dict[str, Any]) -> dict[str, Any]:
+        baseline = self.monitor.baseline
+        return {"state": baseline.state, "entries": baseline.entries(), "left_out": baseline.left_out}
+
+    async def on_learn(self, command: dict[str, Any]) -> dict[str, Any]:
+        self.monitor.baseline.learn(float(command.get("seconds", 60)))
+        self.monitor.take_back()
+        return {"state": self.monitor.baseline.state}
+
+    async def on_lock(self, _: dict[str, Any]) -> dict[str, Any]:
+        self.monitor.baseline.lock()
+        self.monitor.take_back()
+        return await self.on_baseline({})
+
+    async def on_unlock(self, _: dict[str, Any]) -> dict[str, Any]:
+        self.monitor.baseline.off()
+        self.monitor.take_back()
+        return {"state": self.monitor.baseline.state}
+
+    async def on_suricata(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"state": self._suricata_said}
+
+
+def variables_of(policy: Policy, given: Mapping[str, Any]) -> dict[str, str]:
+    """Who may order whom, for rule headers: from the policy where the spec does not say."""
+    found = {}
+    if policy.masters:
+        found["MASTERS"] = f"[{','.join(sorted({master.client for master in policy.masters}))}]"
+        found["CONTROLLERS"] = f"[{','.join(sorted({master.server for master in policy.masters}))}]"
+    return found | {str(name): str(value) for name, value in given.items()}
 
 
 async def run(node: NodeContext) -> None:
-    monitor = Monitor(Policy.of(node.spec.get("policy") or {}))
-    capture = bool(node.spec.get("capture", True))
-    pending: dict[str, list[tuple[int, bytes]]] = {zone: [] for zone in node.spec["taps"]}
-    sizes = dict.fromkeys(pending, 0)
-    budget = CAPTURE_RATE
-    lost = 0
+    sensor = Sensor(node)
 
-    def flush(zone: str) -> None:
-        if pending[zone]:
-            data = base64.b64encode(pcapng.packets(pending[zone])).decode()
-            node.emit("pcap", zone=zone, data=data)
-            pending[zone], sizes[zone] = [], 0
-
-    def listener(zone: str) -> Callable[[list[tuple[int, bytes]]], None]:
-        def on_frames(frames: list[tuple[int, bytes]]) -> None:
-            nonlocal budget, lost
-            monitor.feed(zone, frames)
-            if not capture:
-                return
-            size = sum(len(frame) for _, frame in frames)
-            if size > budget:
-                lost += len(frames)
-                return
-            budget -= size
-            pending[zone] += frames
-            sizes[zone] += size
-            if sizes[zone] >= CHUNK:
-                flush(zone)
-
-        return on_frames
-
-    async def report() -> None:
-        nonlocal budget
+    async def every(seconds: float, act: Any) -> None:
         due = time.monotonic()
         while True:
-            due += REPORT_EVERY
+            due += seconds
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            budget = CAPTURE_RATE
-            facts = monitor.report(time.time())
-            tell(facts)
-            node.emit("polls", polls=facts["polls"])
-            node.emit("flows", flows=facts["flows"])
-            node.emit("counters", values={**facts["counters"], "capture_lost": lost})
-            for zone in pending:
-                flush(zone)
+            act()
 
-    def tell(facts: dict[str, Any]) -> None:
-        for asset in facts["assets"]:
-            node.emit("asset", **asset)
-        for alert in facts["alerts"]:
-            node.emit("alert", **alert)
-
-    async def alarm() -> None:
-        while True:
-            await asyncio.sleep(ALERTS_EVERY)
-            for alert in monitor.rules.drain():
-                node.emit("alert", **alert.as_dict())
-
-    async def counters(_: dict[str, Any]) -> dict[str, Any]:
-        return {"values": {**monitor.rules.counters, "frames": monitor.frames, "capture_lost": lost}}
-
-    taps = [await node.net.tap(zone, listener(zone)) for zone in pending]
-    work = [asyncio.ensure_future(report()), asyncio.ensure_future(alarm())]
+    taps = [await node.net.tap(zone, lambda frames, zone=zone: sensor.take(zone, frames)) for zone in node.spec["taps"]]  # type: ignore[misc]
+    work = [
+        asyncio.ensure_future(every(REPORT_EVERY, sensor.report)),
+        asyncio.ensure_future(every(ALERTS_EVERY, sensor.alarm)),
+    ]
+    sensor.tell_problems()
     node.emit("ready")
+    if node.spec.get("suricata"):
+        work.append(asyncio.ensure_future(sensor.start_suricata()))
     try:
-        await answer(node, {"counters": counters})
+        await answer(
+            node,
+            {name[3:]: getattr(sensor, name) for name in dir(sensor) if name.startswith("on_")},
+        )
     finally:
         for task in work:
             task.cancel()
         for tap in taps:
             tap.close()
-        for zone in pending:
-            flush(zone)
+        sensor.flush_all()
+        await sensor.stop_suricata()

@@ -1,241 +1,637 @@
-"""The sensor's memory: connections, Modbus dialogues, hosts, counts. Pure: frames with time stamps in, facts out."""
+"""The sensor's memory: conversations, their messages, hosts, counts, findings. Pure: frames with time stamps in, facts out.
+
+The way of a frame whose conversation is known is written out in one loop, because 50,000 a second must pass it: one
+slice as key, one struct, the payload handed to the conversation's decoder. A message that came before, and that no rule
+looks at, is counted and nothing else (`Message.calm`). All that is rare leaves the loop for a method with a name.
+"""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
+from cyber_range.engine.sensor.alerts import Alerts, Item
+from cyber_range.engine.sensor.baseline import Baseline
 from cyber_range.engine.sensor.decode import ACK, SYN, TCP, UDP, Arp, Packet, decode, dotted
-from cyber_range.engine.sensor.modbus import Framer
-from cyber_range.engine.sensor.rules import Policy, Rules
-from cyber_range.engine.sensor.streams import Stream
+from cyber_range.engine.sensor.flows import Flow, Side
+from cyber_range.engine.sensor.inventory import Inventory
+from cyber_range.engine.sensor.policy import LABELS, Policy, Watch
+from cyber_range.engine.sensor.protocols import registry
+from cyber_range.engine.sensor.protocols.message import REQUEST, Message
+from cyber_range.engine.sensor.rules.book import Book
+from cyber_range.engine.sensor.rules.rule import Rule, Sight
+from cyber_range.engine.sensor.streams import MODULUS, Stream, after
 
-MODBUS_PORT = 502
-IDLE = 300.0  # s after which a quiet connection is forgotten
-MOST_CONNECTIONS = 20_000  # beyond, the oldest half is forgotten: a flood may not eat the sensor's memory
+IDLE = 300.0  # s after which a quiet conversation is forgotten
+MOST_CONVERSATIONS = 20_000  # beyond, the oldest half is forgotten: a flood may not eat the sensor's memory
 PROTOCOLS = {1: "icmp", TCP: "tcp", UDP: "udp"}
+IPV4_PLAIN = b"\x08\x00\x45"  # EtherType IPv4, version 4, no IP options
+UNACKNOWLEDGED_LIMIT = 256
+SECOND = 1_000_000_000
+
+# From byte 16 of a frame: total length, fragment word, TCP sequence and acknowledgement, header length, flags
+_TCP_FIELDS = struct.Struct(">HxxH16xIIBB")
 
 
-class Connection:
-    """One TCP or UDP conversation in one zone; `client` opened it."""
+class _Zone:
+    """Sides by the 12 bytes source, target, source port, target port as the frame has them."""
 
-    __slots__ = ("answered", "bytes", "client", "dialogue", "established", "packets", "port", "proto", "seen", "server")
+    __slots__ = ("name", "other", "tcp", "udp")
 
-    def __init__(self, client: bytes, server: bytes, port: int, proto: int) -> None:
-        self.client, self.server, self.port, self.proto = client, server, port, proto
-        self.packets = self.bytes = self.established = 0
-        self.answered = False
-        self.seen = 0.0
-        self.dialogue: Dialogue | None = None
-
-
-class Dialogue:
-    """Both directions of a Modbus connection and what was asked and answered since the last report."""
-
-    __slots__ = (
-        "answers",
-        "asks",
-        "client",
-        "down",
-        "exceptions",
-        "requests",
-        "responses",
-        "server",
-        "told",
-        "up",
-        "writes",
-    )
-
-    def __init__(self, client: str, server: str) -> None:
-        self.client, self.server = client, server
-        self.begin()
-        self.requests = self.responses = self.exceptions = self.writes = 0
-        self.told = False
-
-    def begin(self) -> None:
-        """Forgets what was half said; counts go on."""
-        self.up, self.down = Stream(), Stream()
-        self.asks, self.answers = Framer(requests=True), Framer(requests=False)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tcp: dict[bytes, Side] = {}
+        self.udp: dict[bytes, Side] = {}
+        self.other: dict[tuple[bytes, bytes, int], Flow] = {}
 
 
 class Monitor:
-    """Feed it frames per zone; `report` gives what is new since the last report."""
+    """Feed it frames per zone; `report` gives what is new since the last report.
 
-    def __init__(self, policy: Policy | None = None) -> None:
-        self.rules = Rules(policy or Policy())
-        self.frames = self.bytes = self.modbus_requests = self.modbus_writes = self.undecoded = 0
+    `shed` is how much of the work is left out when more comes than can be read (see `sensor.shedding`): 1 signatures on
+    payloads of conversations that are no control protocol, 2 reading those conversations at all.
+    """
+
+    def __init__(
+        self, policy: Policy | None = None, *, book: Book | None = None, baseline: Baseline | None = None
+    ) -> None:
+        self.policy = policy or Policy()
+        self.alerts = Alerts()
+        self.watch = Watch(self.policy, self.alerts)
+        self.book = book or Book()
+        self.baseline = baseline or Baseline()
+        self.inventory = Inventory(self.policy.assets)
+        self.frames = self.bytes = self.undecoded = self.holes = self.faults = 0
+        self.messages: dict[str, int] = {}
+        self.modbus_requests = self.modbus_writes = self.signature_alerts = 0
         self.now = 0.0
-        self._connections: dict[tuple[str, int, bytes, bytes], tuple[Connection, bool]] = {}
-        self._other: dict[tuple[str, bytes, bytes, int], Connection] = {}
-        self._hosts: dict[tuple[str, bytes], bytes] = {}
-        self._fresh_hosts: list[dict[str, Any]] = []
+        self.shed = 0
+        self.shed_payloads = 0
+        self._epoch = 1  # what messages are marked calm with: a new number takes all marks back
+        self._zones: dict[str, _Zone] = {}
+        self._symmetric: dict[tuple[str, str, bytes, bytes, int], list[int]] = {}
 
-    def feed(self, zone: str, frames: Sequence[tuple[int, bytes]]) -> None:
-        for at_ns, frame in frames:
-            at = at_ns / 1e9
-            self.now = at
-            self.frames += 1
-            self.bytes += len(frame)
-            packet = decode(frame)
-            if packet is None:
-                self.undecoded += 1
-            elif isinstance(packet, Arp):
-                self._arp(zone, at, packet)
+    # ------------------------------------------------------------ the loop
+
+    def feed(self, zone: str, frames: Sequence[Item]) -> None:
+        table = self._zones.get(zone)
+        if table is None:
+            table = self._zones[zone] = _Zone(zone)
+        tcp, udp = table.tcp, table.udp
+        fields = _TCP_FIELDS.unpack_from
+        epoch = self._epoch
+        octets = 0
+        for item in frames:
+            at, frame = item
+            size = len(frame)
+            octets += size
+            if frame[12:15] != IPV4_PLAIN or size < 54 or frame[23] != TCP:
+                if frame[12:15] == IPV4_PLAIN and size >= 42 and frame[23] == UDP:
+                    side = udp.get(frame[26:38])
+                    if side is not None and side.packets and not (frame[20] & 0x3F or frame[21]):
+                        side.packets += 1
+                        side.bytes += size
+                        side.seen = at
+                        self._datagram(side, item, frame[42 : 14 + (frame[16] << 8 | frame[17])])
+                        continue
+                self._slowly(table, item)
+                continue
+            side = tcp.get(frame[26:38])
+            if side is None or not side.packets:  # new, or the first since the last report
+                self._slowly(table, item)
+                continue
+            total, fragment, sequence, acknowledged, offset, flags = fields(frame, 16)
+            start, end = 34 + (offset >> 4) * 4, 14 + total
+            if fragment & 0x3FFF or end > size or flags & 7:  # a fragment, a cut frame, or FIN, SYN, RST
+                self._slowly(table, item)
+                continue
+            side.packets += 1
+            side.bytes += size
+            side.seen = at
+            flow = side.flow
+            if flow.unacknowledged is not None:
+                self._acknowledges(side, acknowledged)
+            plan = side.plan
+            if plan.packet and (rules := plan.of_packet(flags)):
+                self._packet_rules(rules, side, item, frame[start:end], flags)
+            if start >= end:
+                continue
+            payload = frame[start:end]
+            if sequence == side.next and side.stream is None:
+                side.next = (sequence + end - start) % MODULUS
             else:
-                self._packet(zone, at, packet, len(frame))
+                payload = self._reordered(side, sequence, payload)
+                if not payload:
+                    continue
+            decoder = flow.decoder
+            if decoder is None or decoder.broken:
+                self._undecided(side, item, payload, flags)
+                continue
+            if decoder.done or (self.shed and self._left_out(flow)):
+                if plan.raw is not None and not self.shed:
+                    self._raw(side, item, payload, flags)
+                continue
+            try:
+                messages = decoder.feed(side.up, payload)
+            except (IndexError, ValueError, struct.error):
+                self._fault(flow)
+                continue
+            for message in messages:
+                if message.kind == REQUEST:
+                    flow.requests += 1
+                    if message.writes:
+                        flow.writes += 1
+                else:
+                    flow.responses += 1
+                if message.calm != epoch:
+                    self._message(side, item, message, payload, flags)
+            if plan.raw is not None:
+                self._raw(side, item, payload, flags)
+            side.last = item
+            if decoder.broken:
+                self._broken(side, item)
+        if frames:
+            self.frames += len(frames)
+            self.bytes += octets
+            self.now = frames[-1][0] / SECOND
+            if self.baseline.state == "learning" and self.baseline.on_time(self.now):
+                self.take_back()
 
-    def _arp(self, zone: str, at: float, arp: Arp) -> None:
-        sender = dotted(arp.sender)
-        if self.rules.on_arp(at, zone, sender, arp.mac.hex(":"), dotted(arp.target), arp.asks):
-            self._host(zone, arp.sender, arp.mac, local=True)
+    # ------------------------------------------------------------ frames off the beaten path
 
-    def _host(self, zone: str, address: bytes, mac: bytes, *, local: bool) -> None:
-        """A host seen sending; what came through a router wears the router's MAC, so only ARP tells a MAC for sure."""
-        key = (zone, address)
-        if self._hosts.get(key) == mac:
-            return
-        first = key not in self._hosts
-        self._hosts[key] = mac
-        if first or local:
-            name = dotted(address)
-            self._fresh_hosts.append(
-                {"zone": zone, "ip": name, "mac": mac.hex(":"), "known": name in self.rules.policy.assets,
-                 "name": self.rules.policy.assets.get(name, "")}
-            )  # fmt: skip
+    def _slowly(self, table: _Zone, item: Item) -> None:
+        """Anything: ARP, tags, options, fragments, first frames, handshakes, other protocols."""
+        at, frame = item
+        packet = decode(frame)
+        if packet is None:
+            self.undecoded += 1
+        elif isinstance(packet, Arp):
+            self._arp(table.name, item, packet)
+        elif packet.proto in (TCP, UDP) and packet.dport:
+            side = self._side(table, item, packet)
+            if not side.packets:
+                self._host(table.name, packet.src, packet.mac, at / SECOND)
+            side.packets += 1
+            side.bytes += len(frame)
+            side.seen = at
+            if packet.proto == TCP:
+                self._segment(side, item, packet)
+            else:
+                self._datagram(side, item, packet.payload)
+        else:
+            self._portless(table, item, packet)
 
-    def _packet(self, zone: str, at: float, packet: Packet, size: int) -> None:
-        if (zone, packet.src) not in self._hosts:
-            self._host(zone, packet.src, packet.mac, local=False)
-        if packet.proto not in (TCP, UDP) or not packet.dport:
-            key = (zone, packet.src, packet.dst, packet.proto)
-            connection = self._other.get(key)
-            if connection is None:
-                connection = self._other[key] = Connection(packet.src, packet.dst, 0, packet.proto)
-            connection.packets += 1
-            connection.bytes += size
-            return
-        # one key per direction, made of bytes the frame already has: no ordering, no strings on the hot path
-        ports = packet.sport << 16 | packet.dport
-        known = self._connections.get((zone, packet.proto << 32 | ports, packet.src, packet.dst))
+    def _arp(self, zone: str, item: Item, arp: Arp) -> None:
+        at = item[0] / SECOND
+        self.alerts.before, self.alerts.current = None, item
+        self.watch.on_arp(at, zone, dotted(arp.sender), arp.mac.hex(":"), dotted(arp.target), arp.asks)
+        self._host(zone, arp.sender, arp.mac, at, sure=True)
+
+    def _host(self, zone: str, address: bytes, mac: bytes, at: float, *, sure: bool = False) -> None:
+        fresh = self.inventory.sees(zone, address, mac, at, sure=sure)
+        if fresh and self.baseline.state == "locked" and not self._expected(address):
+            self.watch.on_new_asset(at, zone, dotted(address), mac.hex(":"))
+
+    def _expected(self, address: bytes) -> bool:
+        name = dotted(address)
+        return name in self.policy.assets or name in self.baseline.hosts
+
+    def _portless(self, table: _Zone, item: Item, packet: Packet) -> None:
+        at, frame = item
+        self._host(table.name, packet.src, packet.mac, at / SECOND)
+        key = (packet.src, packet.dst, packet.proto)
+        flow = table.other.get(key)
+        if flow is None:
+            if len(table.other) > MOST_CONVERSATIONS:
+                table.other.clear()
+            flow = table.other[key] = Flow(table.name, packet.src, 0, packet.dst, 0, packet.proto)
+            flow.up.plan = self.book.plan(packet.proto, packet.src, 0, packet.dst, 0, True)
+        side = flow.up
+        side.packets += 1
+        side.bytes += len(frame)
+        side.seen = at
+        plan = side.plan
+        if plan.packet and (rules := plan.of_packet(0)):
+            self._packet_rules(rules, side, item, packet.payload, 0)
+        if plan.raw is not None and packet.payload:
+            self._raw(side, item, packet.payload, 0)
+
+    def _side(self, table: _Zone, item: Item, packet: Packet) -> Side:
+        key = packet.src + packet.dst + struct.pack(">HH", packet.sport, packet.dport)
+        sides = table.tcp if packet.proto == TCP else table.udp
+        side = sides.get(key)
         starts = packet.flags & (SYN | ACK) == SYN
-        if known is None or (starts and known[0].answered and not known[1]):
-            known = self._open(zone, packet)
-        connection, from_client = known
-        connection.packets += 1
-        connection.bytes += size
-        connection.seen = at
-        if packet.proto == TCP:
-            self._segment(zone, at, packet, connection, from_client)
+        if side is None or (starts and side.flow.answered and not side.up):
+            if len(sides) > 2 * MOST_CONVERSATIONS:
+                forget(sides, sorted(one.seen for one in sides.values())[len(sides) // 2])
+            side = self._open(table, sides, item, packet)
+        return side
 
-    def _open(self, zone: str, packet: Packet) -> tuple[Connection, bool]:
-        """A new connection. Joined in the middle, the lower port is taken for the service."""
-        if len(self._connections) > 2 * MOST_CONNECTIONS:
-            self._forget(sorted(c.seen for c, _ in self._connections.values())[len(self._connections) // 2])
-        from_client = packet.dport <= packet.sport
+    def _open(self, table: _Zone, sides: dict[bytes, Side], item: Item, packet: Packet) -> Side:
+        """A new conversation. Joined in the middle, the lower port is taken for the service."""
+        up = packet.dport <= packet.sport
         if packet.proto == TCP and packet.flags & SYN:
-            from_client = not packet.flags & ACK
-        client, server, port = (
-            (packet.src, packet.dst, packet.dport) if from_client else (packet.dst, packet.src, packet.sport)
-        )
-        connection = Connection(client, server, port, packet.proto)
-        if packet.proto == TCP and port == MODBUS_PORT:
-            connection.dialogue = Dialogue(dotted(client), dotted(server))
-        proto = packet.proto << 32
-        there, back = packet.sport << 16 | packet.dport, packet.dport << 16 | packet.sport
-        self._connections[zone, proto | there, packet.src, packet.dst] = (connection, from_client)
-        self._connections[zone, proto | back, packet.dst, packet.src] = (connection, not from_client)
-        return connection, from_client
+            up = not packet.flags & ACK
+        here, there = (packet.src, packet.sport), (packet.dst, packet.dport)
+        (client, cport), (server, port) = (here, there) if up else (there, here)
+        flow = Flow(table.name, client, cport, server, port, packet.proto)
+        flow.client_name, flow.server_name = dotted(client), dotted(server)
+        flow.answered = packet.proto == TCP and not packet.flags & SYN  # it must have been, before we listened
+        for side, a, b in ((flow.up, (client, cport), (server, port)), (flow.down, (server, port), (client, cport))):
+            side.plan = self.book.plan(packet.proto, a[0], a[1], b[0], b[1], side.up)
+            sides[a[0] + b[0] + struct.pack(">HH", a[1], b[1])] = side
+        return flow.up if up else flow.down
 
-    def _segment(self, zone: str, at: float, packet: Packet, connection: Connection, from_client: bool) -> None:
-        flags = packet.flags
+    def _segment(self, side: Side, item: Item, packet: Packet) -> None:
+        flow, flags = side.flow, packet.flags
+        if flow.unacknowledged is not None:
+            self._acknowledges(side, packet.acknowledged)
         if flags & SYN:
-            if from_client and not flags & ACK:
-                if connection.answered:  # the same ports again: a new conversation
-                    connection.answered = False
-                    if connection.dialogue is not None:
-                        connection.dialogue.begin()
-                self.rules.on_syn(at, zone, dotted(connection.client), dotted(connection.server), connection.port)
-            elif not connection.answered:
-                connection.answered = True
-                connection.established += 1
-                self.rules.on_established(
-                    at, zone, dotted(connection.client), dotted(connection.server), connection.port
-                )
-        dialogue = connection.dialogue
-        if dialogue is None:
+            self._handshake(side, item, packet)
+        plan = side.plan
+        if plan.packet and (rules := plan.of_packet(flags)):
+            self._packet_rules(rules, side, item, packet.payload, flags)
+        payload = packet.payload
+        if flags & SYN or not payload:
             return
-        stream = dialogue.up if from_client else dialogue.down
-        data = stream.push(packet.sequence, packet.payload, syn=bool(flags & SYN))
-        if data:
-            self._dialogue(zone, at, dialogue, from_client, data)
+        if packet.sequence == side.next and side.stream is None:
+            side.next = (packet.sequence + len(payload)) % MODULUS
+        else:
+            payload = self._reordered(side, packet.sequence, payload)
+        if payload:
+            self._payload(side, item, payload, flags)
 
-    def _dialogue(self, zone: str, at: float, dialogue: Dialogue, from_client: bool, data: bytes) -> None:
-        framer = dialogue.asks if from_client else dialogue.answers
-        for message in framer.feed(data):
-            if from_client:
-                dialogue.requests += 1
-                self.modbus_requests += 1
-                if message.writes:
-                    dialogue.writes += 1
-                    self.modbus_writes += 1
-                self.rules.on_request(at, zone, dialogue.client, dialogue.server, message)
-            else:
-                dialogue.responses += 1
-                dialogue.exceptions += bool(message.exception)
-                self.rules.on_answer(at, zone, dialogue.client, dialogue.server, message)
-        if framer.broken and not dialogue.told:
-            dialogue.told = True
-            self.rules.raise_alert(
-                "not_modbus", 2, "T0869", at, zone, dialogue.client, dialogue.server,
-                f"{dialogue.client} 与 {dialogue.server} 在 502 端口上说的不是 Modbus",
+    def _handshake(self, side: Side, item: Item, packet: Packet) -> None:
+        flow = side.flow
+        at = item[0] / SECOND
+        self.alerts.before, self.alerts.current = side.last, item
+        if side.up and not packet.flags & ACK:
+            if flow.answered:  # the same ports again: a new conversation
+                flow.begin()
+            flow.whole = True
+            self.watch.on_syn(at, flow.zone, flow.client_name, flow.server_name, flow.port)
+        elif not flow.answered:
+            flow.answered = True
+            flow.established += 1
+            self.alerts.before = flow.up.last
+            self.watch.on_established(at, flow.zone, flow.client_name, flow.server_name, flow.port)
+        side.next, side.stream = (packet.sequence + 1) % MODULUS, None
+        side.last = item
+
+    def _reordered(self, side: Side, sequence: int, payload: bytes) -> bytes:
+        """What is in order now; bytes seen before are nothing."""
+        if side.next < 0:  # joined in the middle
+            side.next = (sequence + len(payload)) % MODULUS
+            return payload
+        stream = side.stream
+        if stream is None:
+            if after(sequence + len(payload), side.next) <= 0:
+                return b""
+            stream = side.stream = Stream(side.next)
+        holes = stream.holes
+        ready = stream.push(sequence, payload)
+        if stream.holes != holes:
+            self.holes += stream.holes - holes
+            stream.holes = 0
+            if side.flow.decoder is not None:
+                side.flow.decoder.lose(side.up)
+            side.flow.whole = False
+        side.next = stream.next
+        if not stream.waiting:
+            side.stream = None
+        return ready
+
+    # ------------------------------------------------------------ what is said
+
+    def _payload(self, side: Side, item: Item, payload: bytes, flags: int) -> None:
+        """The same as the end of the loop in `feed`, for what came here another way."""
+        flow = side.flow
+        decoder = flow.decoder
+        if decoder is None or decoder.broken:
+            self._undecided(side, item, payload, flags)
+            return
+        plan = side.plan
+        if not decoder.done and not (self.shed and self._left_out(flow)):
+            try:
+                messages = decoder.feed(side.up, payload)
+            except (IndexError, ValueError, struct.error):
+                self._fault(flow)
+                return
+            for message in messages:
+                self._count(flow, message)
+                if message.calm != self._epoch:
+                    self._message(side, item, message, payload, flags)
+        if plan.raw is not None:
+            self._raw(side, item, payload, flags)
+        side.last = item
+        if decoder.broken:
+            self._broken(side, item)
+
+    def _count(self, flow: Flow, message: Message) -> None:
+        if message.kind == REQUEST:
+            flow.requests += 1
+            flow.writes += message.writes
+        else:
+            flow.responses += 1
+
+    def _undecided(self, side: Side, item: Item, payload: bytes, flags: int) -> None:
+        """No decoder yet, or one that gave up: find one, once; signatures look in any case."""
+        flow = side.flow
+        if flow.decoder is not None and not flow.whole and flow.app and side.up:
+            # joined in the middle of a message: a later segment begins with one
+            flow.decoder.lose(True)
+            flow.decoder.lose(False)
+            if not flow.decoder.broken:
+                self._payload(side, item, payload, flags)
+                return
+        if flow.decoder is None and not flow.looked:
+            found = registry.TCP.get(flow.port)
+            if found is None and side.up:
+                found = registry.look(payload)
+            flow.looked = side.up or found is not None
+            if found is not None:
+                self._choose(flow, found)
+                self._payload(side, item, payload, flags)
+                return
+        if side.plan.raw is not None:
+            self._raw(side, item, payload, flags)
+        side.last = item
+
+    def _choose(self, flow: Flow, found: tuple[str, registry.Maker]) -> None:
+        flow.app, make = found
+        flow.decoder = make()
+        flow.looked = True
+
+    def _datagram(self, side: Side, item: Item, payload: bytes) -> None:
+        flow = side.flow
+        plan = side.plan
+        if not side.up:
+            flow.answered = True
+        if plan.packet and (rules := plan.of_packet(0)):
+            self._packet_rules(rules, side, item, payload, 0)
+        if not payload:
+            return
+        decoder = flow.decoder
+        if decoder is None and not flow.looked:
+            flow.looked = True
+            found = registry.UDP.get(flow.port) or registry.UDP.get(flow.cport)
+            if found is not None:
+                self._choose(flow, found)
+                decoder = flow.decoder
+        if decoder is not None and not (self.shed and self._left_out(flow)):
+            try:
+                messages = decoder.feed(side.up, payload)
+            except (IndexError, ValueError, struct.error):
+                self._fault(flow)
+                return
+            for message in messages:
+                if flow.app in registry.EITHER_ASKS:
+                    self._count_symmetric(side, message)
+                else:
+                    self._count(flow, message)
+                if message.calm != self._epoch:
+                    self._message(side, item, message, payload, 0)
+            decoder.broken = False  # every datagram begins anew
+        if plan.raw is not None:
+            self._raw(side, item, payload, 0)
+        side.last = item
+
+    def _ends(self, side: Side, message: Message) -> tuple[str, str, bytes, bytes]:
+        """(client, server) of a message, as text and as bytes: who asks, and who is asked."""
+        flow = side.flow
+        if flow.app in registry.EITHER_ASKS and (message.kind == REQUEST) is not side.up:
+            return flow.server_name, flow.client_name, flow.server, flow.client
+        return flow.client_name, flow.server_name, flow.client, flow.server
+
+    def _count_symmetric(self, side: Side, message: Message) -> None:
+        flow = side.flow
+        _, _, client, server = self._ends(side, message)
+        if server[3] == 255 or client[3] == 255:  # to everybody: nobody's poll
+            return
+        counts = self._symmetric.setdefault((flow.zone, flow.app, client, server, flow.port), [0, 0, 0, 0])
+        if message.kind == REQUEST:
+            counts[0] += 1
+            counts[3] += message.writes
+        else:
+            counts[1] += 1
+            counts[2] += message.error != 0
+
+    def _message(self, side: Side, item: Item, message: Message, payload: bytes, flags: int) -> None:
+        """A message that may matter: policy, allow-list, inventory, signatures."""
+        flow = side.flow
+        at = item[0] / SECOND
+        alerts = self.alerts
+        alerts.current = item
+        other = flow.down if side.up else flow.up
+        alerts.before = other.last
+        client, server, asker, asked = self._ends(side, message)
+        proto = message.proto
+        self.messages[proto] = self.messages.get(proto, 0) + 1
+        calm = True
+        if message.kind == REQUEST:
+            if proto in registry.POLLED:
+                calm = self.watch.on_request(at, flow.zone, client, server, message)
+                if self.baseline.state != "off":
+                    deviation = self.baseline.judge(client, server, message)
+                    if deviation is not None:
+                        self.watch.on_deviation(at, flow.zone, client, server, message, deviation)
+                    calm = calm and deviation is None and self.baseline.state == "locked"
+            if not flow.told or message.identity:
+                self.inventory.speaks(flow.zone, asker, proto, "client")
+        else:
+            if message.error and proto in registry.CONTROL:
+                calm = False
+                flow.exceptions += flow.app not in registry.EITHER_ASKS
+                self.watch.on_refusal(at, flow.zone, client, server, message)
+            if not flow.told:
+                flow.told = True
+                self.inventory.speaks(flow.zone, asker, proto, "client")
+                self.inventory.speaks(flow.zone, asked, proto, "server")
+        if message.identity:
+            calm = False
+            self.inventory.tells(flow.zone, flow.client if side.up else flow.server, message.identity)
+        if proto == "mqtt" and side.up and message.function == 3 and not message.fields["qos"]:
+            self._awaits(side)
+            calm = False
+        matching = side.plan.of(proto).candidates(message.function)
+        if matching:
+            calm = False
+            sight = Sight(at, side.up, flow, *self._pair(side), payload, message, flags, len(payload))
+            for rule in self.book.matches(matching, sight):
+                self._say(rule, side, item)
+        if calm:
+            message.calm = self._epoch
+
+    def _awaits(self, side: Side) -> None:
+        """An MQTT message of quality 0 is answered by TCP alone: its acknowledgement counts as the answer."""
+        flow = side.flow
+        if flow.unacknowledged is None:
+            flow.unacknowledged = []
+        if len(flow.unacknowledged) < UNACKNOWLEDGED_LIMIT:
+            flow.unacknowledged.append(side.next)
+
+    def _acknowledges(self, side: Side, acknowledged: int) -> None:
+        flow = side.flow
+        if side.up or not flow.unacknowledged:
+            return
+        left = [end for end in flow.unacknowledged if after(end, acknowledged) > 0]
+        flow.responses += len(flow.unacknowledged) - len(left)
+        flow.unacknowledged = left
+
+    def _pair(self, side: Side) -> tuple[bytes, bytes]:
+        flow = side.flow
+        return (flow.client, flow.server) if side.up else (flow.server, flow.client)
+
+    # ------------------------------------------------------------ signatures
+
+    def _packet_rules(self, rules: Sequence[Rule], side: Side, item: Item, payload: bytes, flags: int) -> None:
+        sight = Sight(item[0] / SECOND, side.up, side.flow, *self._pair(side), payload, None, flags, len(payload))
+        for rule in self.book.matches(rules, sight):
+            self._say(rule, side, item)
+
+    def _raw(self, side: Side, item: Item, payload: bytes, flags: int) -> None:
+        if self.shed and self._left_out(side.flow):
+            return
+        rules = side.plan.raw.candidates(payload)
+        if rules:
+            self._packet_rules(rules, side, item, payload, flags)
+
+    def _say(self, rule: Rule, side: Side, item: Item) -> None:
+        flow = side.flow
+        src, dst = self._pair(side)
+        other = flow.down if side.up else flow.up
+        self.signature_alerts += 1
+        more: dict[str, Any] = {"sid": rule.sid, "rev": rule.rev, "line": rule.line, "port": flow.port}
+        if rule.classtype:
+            more["classtype"] = rule.classtype
+        if flow.app:
+            more["protocol"] = flow.app
+        if rule.references:
+            more["references"] = list(rule.references)
+        self.alerts.raise_alert(
+            f"sid:{rule.sid}", rule.severity, rule.technique, item[0] / SECOND, flow.zone, dotted(src), dotted(dst),
+            rule.msg or f"sid {rule.sid}", source="rules", more=more,
+            frames=[one for one in (other.last, item) if one is not None],
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ what goes wrong
+
+    def _left_out(self, flow: Flow) -> bool:
+        """Under load the control protocols are read to the last; what is left out is counted."""
+        if flow.app in registry.CONTROL:
+            return False
+        self.shed_payloads += 1
+        return True
+
+    def _fault(self, flow: Flow) -> None:
+        """A decoder stumbled: it starts anew and the payload is counted as unread."""
+        self.faults += 1
+        if flow.decoder is not None:
+            flow.decoder.lose(True)
+            flow.decoder.lose(False)
+
+    def _broken(self, side: Side, item: Item) -> None:
+        flow = side.flow
+        if flow.whole and flow.app in registry.POLLED and not flow.accused:
+            flow.accused = True
+            label = LABELS.get(flow.app, flow.app)
+            self.alerts.current, self.alerts.before = item, None
+            self.alerts.raise_alert(
+                f"not_{flow.app}", 2, "T0869", item[0] / SECOND, flow.zone, flow.client_name, flow.server_name,
+                f"{flow.client_name} 与 {flow.server_name} 在 {flow.port} 端口上说的不是 {label}",
             )  # fmt: skip
 
-    def _forget(self, before: float) -> None:
-        for key in [k for k, (c, _) in self._connections.items() if c.seen < before]:
-            del self._connections[key]
+    # ------------------------------------------------------------ commands and reports
+
+    def take_back(self) -> None:
+        """Every message is looked at again: the allow-list or the rules have changed."""
+        self._epoch += 1
+
+    def set_book(self, book: Book) -> None:
+        """Other rules from now on; conversations go on."""
+        self.book = book
+        for zone in self._zones.values():
+            for sides, proto in ((zone.tcp, TCP), (zone.udp, UDP)):
+                for side in sides.values():
+                    a, b = self._pair(side)
+                    ports = (side.flow.cport, side.flow.port) if side.up else (side.flow.port, side.flow.cport)
+                    side.plan = book.plan(proto, a, ports[0], b, ports[1], side.up)
+            zone.other.clear()
+        self.take_back()
 
     def report(self, now: float | None = None) -> dict[str, Any]:
         """{"polls", "flows", "alerts", "assets", "counters"}: counts since the last report, counters since the start."""
         at = self.now if now is None else now
-        self.rules.on_time(at)
         flows: dict[tuple[str, bytes, bytes, int, int], list[int]] = {}
-        polls: dict[tuple[str, str, str], list[int]] = {}
-        listed = [(key[0], c) for key, (c, from_client) in self._connections.items() if from_client]
-        listed += [(key[0], c) for key, c in self._other.items()]
-        for zone, connection in listed:
-            if connection.packets:
-                flow = flows.setdefault(
-                    (zone, connection.client, connection.server, connection.proto, connection.port), [0, 0, 0]
-                )
-                flow[0] += connection.packets
-                flow[1] += connection.bytes
-                flow[2] += connection.established
-                connection.packets = connection.bytes = connection.established = 0
-            dialogue = connection.dialogue
-            if dialogue is not None and (dialogue.requests or dialogue.responses):
-                counts = polls.setdefault((zone, dialogue.client, dialogue.server), [0, 0, 0, 0])
-                counts[0] += dialogue.requests
-                counts[1] += dialogue.responses
-                counts[2] += dialogue.exceptions
-                counts[3] += dialogue.writes
-                dialogue.requests = dialogue.responses = dialogue.exceptions = dialogue.writes = 0
-        self._forget(at - IDLE)
-        hosts, self._fresh_hosts = self._fresh_hosts, []
+        polls = self._symmetric
+        self._symmetric = {}
+        for zone in self._zones.values():
+            for sides in (zone.tcp, zone.udp):
+                for side in sides.values():
+                    if side.up:
+                        self._collect(side.flow, flows, polls)
+            for flow in zone.other.values():
+                self._collect(flow, flows, polls)
+            for sides in (zone.tcp, zone.udp):
+                forget(sides, int((at - IDLE) * SECOND))
+        self.watch.on_time(at)
         return {
             "polls": [
-                {"zone": zone, "client": client, "server": server, "port": MODBUS_PORT, "requests": n[0],
-                 "responses": n[1], "exceptions": n[2], "writes": n[3]}
-                for (zone, client, server), n in polls.items()
+                {"zone": zone, "client": dotted(client), "server": dotted(server), "port": port, "proto": app,
+                 "requests": n[0], "responses": n[1], "exceptions": n[2], "writes": n[3]}
+                for (zone, app, client, server, port), n in polls.items()
             ],
             "flows": [
                 {"zone": zone, "src": dotted(src), "dst": dotted(dst), "proto": PROTOCOLS.get(proto, str(proto)),
                  "port": port, "packets": n[0], "bytes": n[1], "established": n[2]}
                 for (zone, src, dst, proto, port), n in flows.items()
             ],
-            "alerts": [alert.as_dict() for alert in self.rules.drain()],
-            "assets": hosts,
-            "counters": {
-                "frames": self.frames, "bytes": self.bytes, "modbus_requests": self.modbus_requests,
-                "modbus_writes": self.modbus_writes, "undecoded": self.undecoded, **self.rules.counters,
-            },
+            "alerts": [alert.as_dict() for alert in self.alerts.drain()],
+            "assets": self.inventory.drain(),
+            "counters": self.counters(),
         }  # fmt: skip
+
+    def _collect(
+        self,
+        flow: Flow,
+        flows: dict[tuple[str, bytes, bytes, int, int], list[int]],
+        polls: dict[tuple[str, str, bytes, bytes, int], list[int]],
+    ) -> None:
+        up, down = flow.up, flow.down
+        if up.packets or down.packets:
+            counts = flows.setdefault((flow.zone, flow.client, flow.server, flow.proto, flow.port), [0, 0, 0])
+            counts[0] += up.packets + down.packets
+            counts[1] += up.bytes + down.bytes
+            counts[2] += flow.established
+            up.packets = up.bytes = down.packets = down.bytes = flow.established = 0
+            self.inventory.touch(flow.zone, flow.client, up.seen / SECOND)
+            self.inventory.touch(flow.zone, flow.server, down.seen / SECOND)
+        if flow.requests or flow.responses:
+            if flow.app in registry.POLLED:
+                counts = polls.setdefault((flow.zone, flow.app, flow.client, flow.server, flow.port), [0, 0, 0, 0])
+                counts[0] += flow.requests
+                counts[1] += flow.responses
+                counts[2] += flow.exceptions
+                counts[3] += flow.writes
+                if flow.app == "modbus":
+                    self.modbus_requests += flow.requests
+                    self.modbus_writes += flow.writes
+                if flow.responses > flow.exceptions:
+                    self.watch.answered(down.seen / SECOND, flow.zone, flow.client_name, flow.server_name, flow.app)
+            flow.requests = flow.responses = flow.exceptions = flow.writes = 0
+
+    def counters(self) -> dict[str, int]:
+        return {
+            "frames": self.frames, "bytes": self.bytes, "modbus_requests": self.modbus_requests,
+            "modbus_writes": self.modbus_writes, "undecoded": self.undecoded, "stream_holes": self.holes,
+            "decoder_faults": self.faults, "shed_payloads": self.shed_payloads, "rules": len(self.book.rules),
+            "rule_problems": len(self.book.problems), "rule_alerts": self.signature_alerts, **self.alerts.counters,
+        }  # fmt: skip
+
+
+def forget(sides: dict[bytes, Side], before: int) -> None:
+    """Drops conversations of which neither side was seen since."""
+    gone = [key for key, side in sides.items() if side.flow.up.seen < before and side.flow.down.seen < before]
+    for key in gone:
+        del sides[key]

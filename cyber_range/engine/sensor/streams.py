@@ -20,11 +20,21 @@ class Stream:
 
     __slots__ = ("_next", "_pending", "_waiting", "holes")
 
-    def __init__(self) -> None:
-        self._next: int | None = None
+    def __init__(self, next_number: int | None = None) -> None:
+        self._next = next_number
         self._pending: dict[int, bytes] = {}
         self._waiting = 0
         self.holes = 0
+
+    @property
+    def next(self) -> int:
+        """The number the next byte in order will have; -1 before anything came."""
+        return -1 if self._next is None else self._next
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something came early and waits for a hole to be filled."""
+        return bool(self._pending)
 
     def push(self, sequence: int, payload: bytes, *, syn: bool = False) -> bytes:
         """The bytes that are now in order; SYN occupies one number and sets the start."""

@@ -13,7 +13,8 @@ from cyber_range.engine.agents.context import Net
 from cyber_range.engine.agents.tools.console import Ended, Out, Parser, has_files, say, why
 from cyber_range.engine.sensor import pcapng
 from cyber_range.engine.sensor.decode import ACK, FIN, RST, SYN, TCP, UDP, Arp, Packet, decode, dotted
-from cyber_range.engine.sensor.modbus import NAMES, Message, request, response
+from cyber_range.engine.sensor.protocols import modbus as modbus_tcp
+from cyber_range.engine.sensor.protocols.message import Message
 
 LARGEST_FILE = 12 * 1024 * 1024  # bytes; a node's store is 16 MiB
 
@@ -151,15 +152,7 @@ def modbus(packet: Packet) -> list[Message]:
     """The Modbus messages of one segment that starts with one (a display, not a reassembly)."""
     if packet.proto != TCP or 502 not in (packet.sport, packet.dport):
         return []
-    found, data = [], packet.payload
-    while len(data) >= 8 and data[2:4] == b"\0\0":
-        length = data[4] << 8 | data[5]
-        if length < 2 or len(data) < 6 + length:
-            break
-        parse = request if packet.dport == 502 else response
-        found.append(parse(data[0] << 8 | data[1], data[6], data[7 : 6 + length]))
-        data = data[6 + length :]
-    return found
+    return list(modbus_tcp.messages(packet.dport == 502, packet.payload))
 
 
 def line(at: int, frame: bytes, packet: Packet | Arp | None, messages: list[Message]) -> str:
@@ -180,9 +173,9 @@ def line(at: int, frame: bytes, packet: Packet | Arp | None, messages: list[Mess
 
 
 def worded(message: Message) -> str:
-    name = NAMES.get(message.function, f"功能码 {message.function}")
-    if message.exception:
-        return f"Modbus {name} 被拒绝，异常码 {message.exception}"
+    name = message.name
+    if message.error:
+        return f"Modbus {name} 被拒绝，异常码 {message.error}"
     if message.writes and message.values:
         return f"Modbus {name} 地址 {message.address} ← {', '.join(map(str, message.values[:8]))}"
     if message.count:

@@ -9,7 +9,7 @@ from scapy.contrib import modbus
 from scapy.packet import Packet
 
 from cyber_range.engine.sensor.monitor import Monitor
-from cyber_range.engine.sensor.rules import Policy
+from cyber_range.engine.sensor.policy import Policy
 from tests.cyber_range.engine.sensor.talk import Talk, Wire, read, refused, values, write, written
 
 HMI, PLC, JUMP, OUT = "10.0.2.5", "10.0.2.9", "10.0.3.4", "10.9.9.9"
@@ -47,6 +47,7 @@ def test_a_legitimate_poll_is_counted_and_raises_nothing() -> None:
             "client": HMI,
             "server": PLC,
             "port": 502,
+            "proto": "modbus",
             "requests": 6,
             "responses": 6,
             "exceptions": 1,
