@@ -145,6 +145,7 @@ def request_destroy(*, instance: Instance, by: User | None) -> Job:
             key=f"destroy-{instance.range_id}",
             link=reverse("cyber_range:home"),
             queue=instance.host.queue,
+            again=by is not None,  # a person may try again what failed for good; the follower would try for ever
         )
 
 

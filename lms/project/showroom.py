@@ -114,7 +114,19 @@ def lan_address() -> str:
 def load(state: Path) -> int:
     """Catalogues, migrations, static files and the demo's data, each shown; nothing is done twice."""
     compile_catalogues()
-    code = subprocess.call([sys.executable, "-m", "django", "prepare_demo"], cwd=ROOT)
+    # In a session of its own: Ctrl-C is heard here alone, and the child ends silently instead of with a traceback.
+    work = subprocess.Popen(
+        [sys.executable, "-m", "django", "prepare_demo"],
+        cwd=ROOT,
+        start_new_session=True,
+        preexec_fn=processes.die_with_parent,
+    )
+    try:
+        code = work.wait()
+    except KeyboardInterrupt:
+        work.terminate()
+        work.wait()
+        raise
     if code:
         say("✗ 演示没有准备好；上面说明了原因")
     return code

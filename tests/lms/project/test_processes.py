@@ -71,7 +71,7 @@ def test_stop_kills_who_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     stop([child], said.append)
 
-    assert (child.process.poll(), said) == (-signal.SIGKILL, ["stubborn 没有按时结束,强制结束"])
+    assert (child.process.poll(), said) == (-signal.SIGKILL, ["stubborn 没有按时结束，强制结束"])
 
 
 def test_log_files_are_the_owners_alone(tmp_path: Path) -> None:
