@@ -135,8 +135,10 @@ def host_config(range_id: str, node: NodePlan, limits: Limits, api: tuple[int, .
         security_opt=["no-new-privileges:true"],
         read_only=True,
         # the node's only store: /run, /root, /home, /srv and /var/log are links of the image that lead into it
-        tmpfs={"/tmp": f"rw,nosuid,nodev,size={limits.node_store_mib}m,nr_inodes=4k,mode=1777"},  # noqa: S108
-        shm_size="1m",
+        tmpfs={
+            "/tmp": f"rw,nosuid,nodev,size={limits.node_store_mib}m,nr_inodes=4k,mode=1777",  # noqa: S108
+            "/dev/shm": "rw,nosuid,nodev,noexec,size=1m,nr_inodes=1k,mode=1777",  # noqa: S108 - Docker's own counts no files
+        },
         mem_limit=f"{limits.node_memory_mib}m",
         memswap_limit=f"{limits.node_memory_mib}m",
         nano_cpus=int(limits.cpus * 1e9),
