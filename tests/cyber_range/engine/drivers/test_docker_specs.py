@@ -39,7 +39,7 @@ def test_every_container_is_fenced(caps: frozenset[str], shell: bool, placement:
     assert config["LogConfig"] == {"Type": "none", "Config": {}}
     assert (config["Memory"], config["MemorySwap"], config["PidsLimit"]) == (256 << 20, 256 << 20, 96)
     assert not {"Privileged", "Binds", "Devices", "PidMode", "UsernsMode"} & {k for k, v in config.items() if v}
-    assert list(config["Tmpfs"]) == ["/tmp"]  # type: ignore[call-overload]
+    assert list(config["Tmpfs"]) == ["/tmp", "/dev/shm"]  # type: ignore[call-overload]
 
 
 def test_hub_has_net_raw_alone() -> None:
