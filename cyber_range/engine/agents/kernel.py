@@ -81,7 +81,10 @@ class KernelNet:
     async def udp(self, local_port: int, on_datagram: OnDatagram | None = None) -> UdpSender:
         loop = asyncio.get_running_loop()
         _, protocol = await loop.create_datagram_endpoint(
-            lambda: KernelUdp(on_datagram), local_addr=(EVERY_LEG, local_port), family=socket.AF_INET
+            lambda: KernelUdp(on_datagram),
+            local_addr=(EVERY_LEG, local_port),
+            family=socket.AF_INET,
+            allow_broadcast=True,  # BACnet devices find one another so
         )
         return protocol
 

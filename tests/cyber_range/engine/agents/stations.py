@@ -101,3 +101,37 @@ def mqtt_machine(host: str, plant: str = NO_PLANT, **more: Any) -> dict[str, Any
 def mqtt_panel(host: str) -> dict[str, Any]:
     device = {"name": "station", "topic": "factory/tank", "tags": ["level_setpoint", "auto", "level"]}
     return {"broker": host, "user": "panel", "password": "p-secret", "devices": [device], "view_every": 0.2}
+
+
+def cold_store(plant: str = NO_PLANT, **more: Any) -> dict[str, Any]:
+    """A controller as BACnet device 3401."""
+    tags = {
+        "level": {"object": 1},
+        "valve": {"object": 2, "units": "percent"},
+        "level_high": {"object": 1},
+        "level_setpoint": {"object": 1},
+        "valve_manual": {"object": 1, "type": "analog-output"},
+        "auto": {"object": 1},
+        "interlock": {"object": 1, "type": "binary-output"},
+    }
+    identity = {
+        "vendor": "Hengda Automation", "vendor_id": 999, "product": "HD-CS12", "revision": "3.2.1",
+        "application": "CS 1.8", "location": "Cold store 2", "serial": "B-4477",
+    }  # fmt: skip
+    return {
+        "logic": "tank", "controller": "tank", "plant": plant, "tags": tags, "identity": identity, "instance": 3401,
+        "name": "COLD-STORE-2", "password": "open sesame", "restart_seconds": 0.3, **more,
+    }  # fmt: skip
+
+
+def bms(host: str | None = None, **more: Any) -> dict[str, Any]:
+    """The supervisor of `cold_store`."""
+    points = [
+        {"tag": "level", "object": "analog-input,1"},
+        {"tag": "level_setpoint", "object": "analog-value,1"},
+        {"tag": "auto", "object": "binary-value,1"},
+    ]
+    device: dict[str, Any] = {"name": "station", "instance": 3401, "points": points}
+    if host is not None:
+        device["host"] = host
+    return {"devices": [device], "cycle": 0.3, "view_every": 0.2, "name": "BMS", **more}
