@@ -21,11 +21,8 @@ from cyber_range.engine.process.controllers import LOGICS
 ZONES = ("it", "dmz", "ot")
 
 
-def ten_nodes(number: int, *, poll: bool = False) -> RangePlan:
-    """Addresses and names differ per `number` (below 180), so that ranges can stand side by side.
-
-    With `poll` an eleventh node reads two registers of each controller, ten times a second.
-    """
+def ten_nodes(number: int) -> RangePlan:
+    """Addresses and names differ per `number` (below 180), so that ranges can stand side by side."""
     range_id, block = f"be{number:010x}", 60 + number
     zones = tuple(
         ZonePlan(name, f"10.{block}.{index}.0/24", f"lbb{number:x}{name}", float(index))
@@ -39,11 +36,41 @@ def ten_nodes(number: int, *, poll: bool = False) -> RangePlan:
             ZONES[zone], "eth0", f"10.{block}.{zone}.{host}", 24, f"02:be:{number:02x}:00:{zone:02x}:{host:02x}"
         )
         spec = {
-            "logic": "tank", "controller": "tank", "tags": tags, "plant": f"10.{block}.0.1",
+            "logic": "tank", "controller": "tank", "tags": tags, "plant": "127.0.0.1",  # nobody: it runs its logic by itself
+
             "identity": {"vendor": "bench"},
         }  # fmt: skip
         nodes.append(NodePlan(f"plc{index}", (leg,), (ProgramPlan("plc", "modbus_plc", spec),)))
     return RangePlan(range_id, zones, tuple(nodes), Limits(memory_mib=2048))
+
+
+def polled(number: int) -> RangePlan:
+    """The same wiring with bare pymodbus servers (the drivers' tests' own program) and a master that polls all ten.
+
+    Neighbours are permanent, as the compiler gives them to every range: entries that are learned count against a table
+    the kernel keeps once for the whole host (gc_thresh3, 1024), permanent ones do not.
+    """
+    plan = ten_nodes(number)
+    legs = tuple(
+        InterfacePlan(zone, f"eth{at}", f"10.{60 + number}.{at}.5", 24, f"02:be:{number:02x}:00:{at:02x}:05")
+        for at, zone in enumerate(ZONES)
+    )
+    of_zone = {leg.zone: leg for leg in legs}
+    servers, neighbours = [], []
+    for node in plan.nodes:
+        leg = node.interfaces[0]
+        master = of_zone[leg.zone]
+        neighbours.append((master.ifname, leg.ip, leg.mac))
+        servers.append(
+            NodePlan(
+                node.name, (leg,), (ProgramPlan("plc", "modbus"),), neighbours=((leg.ifname, master.ip, master.mac),)
+            )
+        )
+    targets = [node.interfaces[0].ip for node in plan.nodes]
+    master = NodePlan(
+        "master", legs, (ProgramPlan("master", "master", {"targets": targets}),), neighbours=tuple(neighbours)
+    )
+    return RangePlan(plan.range_id, plan.zones, (*servers, master), plan.limits)
 
 
 async def launched(driver: Driver, plan: RangePlan) -> float:

@@ -31,6 +31,8 @@ async def live(use: str, spec: Mapping[str, Any], read_fd: int, write_fd: int) -
         await ModbusTcpServer(device, address=("0.0.0.0", 502)).serve_forever(background=True)
     elif use == "echo":
         await asyncio.start_server(echo, "0.0.0.0", int(spec.get("port", 7)))
+    elif use == "master":
+        asked = asyncio.get_running_loop().create_task(poll(spec["targets"], emit))
     elif use == "crash":
         sys.stderr.write("the pump is dry\n")
         return 3
@@ -39,7 +41,7 @@ async def live(use: str, spec: Mapping[str, Any], read_fd: int, write_fd: int) -
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", buffering=0)
     )
-    hoard = []
+    hoard: list[Any] = [asked] if use == "master" else []
     while line := await reader.readline():
         command = json.loads(line)
         do = command["do"]
@@ -60,6 +62,22 @@ async def live(use: str, spec: Mapping[str, Any], read_fd: int, write_fd: int) -
             return int(command["code"])
     transport.close()
     return 0
+
+
+READ_TWO = bytes.fromhex("000100000006010300000002")
+
+
+async def poll(targets: list[str], emit: Any) -> None:
+    """Reads two registers of each target once a second over connections that stay; says how many answered each round."""
+    links = [await asyncio.open_connection(target, 502) for target in targets]
+    while True:
+        answers = 0
+        for _, writer in links:
+            writer.write(READ_TWO)
+        for reader, _ in links:
+            answers += len(await asyncio.wait_for(reader.readexactly(13), 30.0)) == 13
+        emit("polled", answers=answers)
+        await asyncio.sleep(1.0)
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
