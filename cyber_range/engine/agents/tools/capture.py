@@ -22,8 +22,8 @@ LARGEST_FILE = 12 * 1024 * 1024  # bytes; a node's store is 16 MiB
 def parser(out: Out) -> Parser:
     top = Parser(
         out, prog="lb-capture",
-        description="抓包: 每个报文一行摘要，或存为 pcapng (capture: one line per packet, or a pcapng file)",
-        epilog="例:\n  lb-capture --port 502 --seconds 10\n  lb-capture -i eth1 --host 10.1.2.3 -w /tmp/a.pcapng --seconds 30\n"
+        description="抓包：每个报文一行摘要，或存为 pcapng (capture: one line per packet, or a pcapng file)",
+        epilog="例：\n  lb-capture --port 502 --seconds 10\n  lb-capture -i eth1 --host 10.1.2.3 -w /tmp/a.pcapng --seconds 30\n"
         "  lb-capture --modbus --writes --seconds 60      只看 Modbus 写操作\n  lb-capture -r /tmp/a.pcapng --summary",
     )  # fmt: skip
     top.add_argument("-i", "--interface", default="", help="网卡，不写为全部 (interface, default all)")

@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         raise Ended(status)
 
     def error(self, message: str) -> NoReturn:
-        self.out.write(f"{self.prog}: {message}\n看用法: {self.prog} --help\n")
+        self.out.write(f"{self.prog}: {message}\n看用法：{self.prog} --help\n")
         raise Ended(2)
 
 
@@ -73,11 +73,11 @@ async def next_line(out: Out) -> str:
 def why(exc: BaseException) -> str:
     """A failure in the words of the person at the terminal."""
     if isinstance(exc, TimeoutError):
-        return "超时，没有应答(可能被防火墙丢弃，或地址不存在)"
+        return "超时，没有应答（可能被防火墙丢弃，或地址不存在）"
     if isinstance(exc, ConnectionRefusedError):
-        return "连接被拒绝(端口没有开放)"
+        return "连接被拒绝（端口没有开放）"
     if isinstance(exc, PermissionError):
-        return "没有权限(此节点不允许这个操作)"
+        return "没有权限（此节点不允许这个操作）"
     if isinstance(exc, OSError) and exc.strerror:
         return f"{exc.strerror}"
     return str(exc) or type(exc).__name__

@@ -16,7 +16,7 @@ def parser(out: Out) -> Parser:
     top = Parser(
         out, prog="lb-fw",
         description="查看和修改防火墙转发规则 (list and change forwarding rules)",
-        epilog="例:\n  lb-fw list\n  lb-fw block 203.0.113.9                      立即切断这个来源，包括已建立的连接\n"
+        epilog="例：\n  lb-fw list\n  lb-fw block 203.0.113.9                      立即切断这个来源，包括已建立的连接\n"
         "  lb-fw block 10.1.3.4 --dst 10.1.2.0/28 --port 502   只切断到工控网 502 端口\n"
         "  lb-fw allow 10.1.3.5 10.1.2.3 502            放行一条新连接\n  lb-fw delete 7        按句柄删除一条规则\n"
         "  lb-fw restore         恢复为演练开始时的规则",
@@ -24,7 +24,7 @@ def parser(out: Out) -> Parser:
     commands = top.add_subparsers(dest="command", required=True, title="命令 (commands)")
     commands.add_parser("list", help="列出规则和命中计数 (rules and counters)")
     block = commands.add_parser("block", help="切断，连同已建立的连接 (cut, running connections too)")
-    block.add_argument("src", help="来源地址或网段,any 为任意 (source)")
+    block.add_argument("src", help="来源地址或网段，any 为任意 (source)")
     block.add_argument("--dst", default="", help="目的地址或网段 (destination)")
     block.add_argument("--port", default="", help="目的端口，如 502 或 1-1024 (destination port)")
     block.add_argument("--udp", action="store_true", help="端口是 UDP 端口 (the port is a UDP port)")

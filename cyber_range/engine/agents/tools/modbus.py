@@ -21,7 +21,7 @@ def parser(out: Out) -> Parser:
     top = Parser(
         out, prog="lb-modbus",
         description="读写 Modbus/TCP 设备 (read, write, identify, watch a Modbus/TCP device)",
-        epilog="例:\n  lb-modbus read 10.1.2.3 holding 100 4\n  lb-modbus write 10.1.2.3 holding 100 500\n"
+        epilog="例：\n  lb-modbus read 10.1.2.3 holding 100 4\n  lb-modbus write 10.1.2.3 holding 100 500\n"
         "  lb-modbus id 10.1.2.3\n  lb-modbus watch 10.1.2.3 input 0 6 --every 1 --times 10",
     )  # fmt: skip
     top.add_argument("--unit", type=int, default=1, help="单元号 (unit id)")
@@ -39,7 +39,7 @@ def parser(out: Out) -> Parser:
     for command in (read, watch):
         command.add_argument("count", type=int, nargs="?", default=1, help="个数 (count)")
     watch.add_argument("--every", type=float, default=1.0, help="间隔秒 (seconds)")
-    watch.add_argument("--times", type=int, default=0, help="次数,0 为一直 (times, 0 = until stopped)")
+    watch.add_argument("--times", type=int, default=0, help="次数，0 为一直 (times, 0 = until stopped)")
     write.add_argument("values", type=int, nargs="+", help="值 (values)")
     return top
 
@@ -52,7 +52,7 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
     try:
         link = await ModbusLink.connect(net, options.host, options.port)
     except (OSError, TimeoutError) as exc:
-        say(out, f"连接 {options.host}:{options.port} 失败: {why(exc)}")
+        say(out, f"连接 {options.host}:{options.port} 失败：{why(exc)}")
         return 1
     try:
         if options.command == "id":
@@ -68,7 +68,7 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
         else:
             await show(link, options, out)
     except (ModbusError, OSError, TimeoutError, ValueError) as exc:
-        say(out, f"{options.host} 没有照办: {why(exc)}")
+        say(out, f"{options.host} 没有照办：{why(exc)}")
         return 1
     finally:
         link.close()

@@ -15,7 +15,7 @@ def parser(out: Out) -> Parser:
     top = Parser(
         out, prog="lb-ssh",
         description="登录跳板机管理控制台，或执行一条命令 (log in to the jump host, or run one command)",
-        epilog="例:\n  lb-ssh ops@10.1.3.2 --password 口令 accounts\n  lb-ssh ops@10.1.3.2 --password 口令 passwd vendor 新口令\n"
+        epilog="例：\n  lb-ssh ops@10.1.3.2 --password 口令 accounts\n  lb-ssh ops@10.1.3.2 --password 口令 passwd vendor 新口令\n"
         "  lb-ssh ops@10.1.3.2          不写命令则进入控制台",
     )  # fmt: skip
     top.add_argument("login", metavar="账号@地址", help="USER@HOST")
@@ -36,7 +36,7 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
         return 2
     password = options.password
     if password is None:
-        out.write("口令: ")
+        out.write("口令：")
         out.flush()
         password = (await next_line(out)).rstrip("\r\n")
     try:
@@ -46,10 +46,10 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
             login_timeout=15, preferred_auth="password",
         )  # fmt: skip
     except asyncssh.PermissionDenied:
-        say(out, f"{host} 拒绝登录: 账号或口令不对，或账号已锁定")
+        say(out, f"{host} 拒绝登录：账号或口令不对，或账号已锁定")
         return 5
     except (OSError, TimeoutError, asyncssh.Error) as exc:
-        say(out, f"连接 {host}:{options.port} 失败: {why(exc)}")
+        say(out, f"连接 {host}:{options.port} 失败：{why(exc)}")
         return 1
     try:
         if not options.command:
@@ -59,7 +59,7 @@ async def main(argv: Sequence[str], net: Net, out: Out) -> int:
         out.flush()
         return int(result.exit_status or 0)
     except (OSError, TimeoutError, asyncssh.Error) as exc:
-        say(out, f"会话中断: {why(exc)}")
+        say(out, f"会话中断：{why(exc)}")
         return 1
     finally:
         connection.close()
