@@ -195,6 +195,7 @@ def variables_of(policy: Policy, given: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     if policy.masters:
         found["MASTERS"] = f"[{','.join(sorted({master.client for master in policy.masters}))}]"
+        found["KNOWN_MASTERS"] = found["MASTERS"]
         found["CONTROLLERS"] = f"[{','.join(sorted({master.server for master in policy.masters}))}]"
     return found | {str(name): str(value) for name, value in given.items()}
 

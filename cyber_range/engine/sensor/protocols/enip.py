@@ -65,9 +65,10 @@ class Enip(Framed):
         if len(cip) < 2:
             return None
         if cip[0] & 0x80:
-            key = cip[:4]
+            key = bytes([command]) + cip[:4]
             return self._known.get(key) or self.remember(key, _answer(command, cip))
-        return self._known.get(cip) or self.remember(cip, _ask(command, cip))
+        key = bytes([command]) + cip
+        return self._known.get(key) or self.remember(key, _ask(command, cip))
 
 
 def _cip_item(data: bytes) -> tuple[bytes, bool] | None:

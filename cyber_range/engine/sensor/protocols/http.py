@@ -22,12 +22,13 @@ METHODS = (
 )
 HEAD_LIMIT = 32 * 1024
 BODY_KEPT = 4096  # bytes of a body that rules see
-_CHUNK = re.compile(rb"\s*([0-9A-Fa-f]{1,8})")
+NO_CHUNKS, SIZE, DATA, BEHIND, TRAILER = range(5)  # where in a chunked body a side is
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;|\s|$)")
 _IDENTITY = {b"server": "http_server", b"user-agent": "http_agent"}
 
 
 class _Side:
-    __slots__ = ("body", "buffer", "chunked", "headers", "left", "start")
+    __slots__ = ("body", "buffer", "chunk", "headers", "left", "start")
 
     def __init__(self) -> None:
         self.buffer = b""
@@ -35,7 +36,7 @@ class _Side:
         self.headers: dict[bytes, bytes] = {}
         self.body = b""
         self.left = -1  # bytes of the body still to come; -1: no body is being read
-        self.chunked = False
+        self.chunk = NO_CHUNKS
 
 
 class Http:
@@ -52,7 +53,7 @@ class Http:
         messages: list[Message] = []
         side.buffer += data
         while side.buffer:
-            if side.left >= 0 or side.chunked:
+            if side.left >= 0 or side.chunk != NO_CHUNKS:
                 if not self._body(up, side, messages):
                     break
                 continue
@@ -87,42 +88,52 @@ class Http:
             bodiless = method == b"HEAD" or code in (b"204", b"304") or code[:1] == b"1"
             if code == b"101" or (method == b"CONNECT" and code[:1] == b"2"):
                 self.done = True
-        side.chunked = not bodiless and b"chunked" in side.headers.get(b"transfer-encoding", b"").lower()
+        chunked = not bodiless and b"chunked" in side.headers.get(b"transfer-encoding", b"").lower()
+        side.chunk = SIZE if chunked else NO_CHUNKS
         length = side.headers.get(b"content-length", b"")
-        side.left = int(length) if length.isdigit() and len(length) < 12 and not bodiless and not side.chunked else -1
-        if not side.chunked and side.left <= 0:
+        side.left = int(length) if length.isdigit() and len(length) < 12 and not bodiless and not chunked else -1
+        if not chunked and side.left <= 0:
             side.left = -1
             messages.append(self._message(up, side))
 
     def _body(self, up: bool, side: _Side, messages: list[Message]) -> bool:
         """Takes what is there of a body; False when more must come first. The message is told when it is whole."""
-        if side.chunked and side.left < 0:
-            end = side.buffer.find(b"\n")
-            if end < 0:
+        if side.chunk in (SIZE, BEHIND, TRAILER):
+            line, newline, rest = side.buffer.partition(b"\n")
+            if not newline:
+                if len(side.buffer) > HEAD_LIMIT:
+                    self.broken, side.buffer = True, b""
                 return False
-            found = _CHUNK.match(side.buffer[:end])
-            side.buffer = side.buffer[end + 1 :]
-            if found is None:
-                if side.buffer[:1] and end > 1:
-                    self.broken, side.chunked = True, False
-                return bool(side.buffer)
-            side.left = int(found.group(1), 16)
-            if side.left == 0:
-                side.left, side.chunked = -1, False
-                if side.buffer[:2] == b"\r\n":
-                    side.buffer = side.buffer[2:]
-                messages.append(self._message(up, side))
-                return bool(side.buffer)
+            side.buffer = rest
+            self._chunk_line(up, side, line.strip(), messages)
+            return True
         taken = side.buffer[: side.left]
         side.buffer = side.buffer[len(taken) :]
         side.left -= len(taken)
         if len(side.body) < BODY_KEPT:
             side.body += taken[: BODY_KEPT - len(side.body)]
         if side.left == 0:
-            side.left = -1
-            if not side.chunked:
+            if side.chunk == DATA:
+                side.chunk = BEHIND
+            else:
+                side.left = -1
                 messages.append(self._message(up, side))
-        return bool(side.buffer)
+        return True
+
+    def _chunk_line(self, up: bool, side: _Side, line: bytes, messages: list[Message]) -> None:
+        """A line between chunks (RFC 9112, 7.1): a size, the end of a chunk, a trailer, the end of all."""
+        if side.chunk == BEHIND:
+            side.chunk = SIZE
+        elif side.chunk == SIZE:
+            found = _CHUNK.match(line)
+            if found is None:
+                self.broken, side.chunk, side.buffer = True, NO_CHUNKS, b""
+                return
+            side.left = int(found.group(1), 16)
+            side.chunk = DATA if side.left else TRAILER
+        elif not line:
+            side.left, side.chunk = -1, NO_CHUNKS
+            messages.append(self._message(up, side))
 
     def _message(self, up: bool, side: _Side) -> Message:
         raw = b"\r\n".join(name + b": " + value for name, value in side.headers.items()) + b"\r\n"

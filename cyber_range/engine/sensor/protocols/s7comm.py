@@ -38,7 +38,7 @@ AREAS = {
 }
 BITS = {1: 1, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 32, 8: 32}  # bit, byte, char, word, int, dword, dint, real
 MODULE, COMPONENT = 0x0011, 0x001C
-COMPONENTS = {1: "station", 2: "model", 3: "plant", 4: "copyright", 5: "serial", 7: "product", 11: "location"}
+COMPONENTS = {1: "station", 2: "model", 3: "plant", 4: "vendor", 5: "serial", 7: "product", 11: "location"}
 
 
 class S7comm(Framed):
@@ -159,7 +159,7 @@ def _module_names(szl: int, body: bytes) -> dict[str, str] | None:
     if szl not in (MODULE, COMPONENT) or len(body) < 4:
         return None
     size, count = body[0] << 8 | body[1], body[2] << 8 | body[3]
-    found = {"vendor": "Siemens"}
+    found: dict[str, str] = {}
     for at in range(4, min(len(body), 4 + size * count), max(size, 2)):
         record = body[at : at + size]
         if len(record) < 22:
@@ -172,4 +172,4 @@ def _module_names(szl: int, body: bytes) -> dict[str, str] | None:
                 found["version"] = f"V{record[25]}.{record[26]}.{record[27]}"
         elif index in COMPONENTS and (value := text(record[2:34].rstrip(b"\0"))):
             found[COMPONENTS[index]] = value
-    return found if len(found) > 1 else None
+    return found or None
