@@ -19,6 +19,7 @@ from wagtail.snippets.views.snippets import SnippetViewSet
 
 from certification import services
 from certification.models import AwardRule, Credential, Standard, StandardLevel
+from certification.services import personal
 from certification.services.credentials import days_left
 from certification.views.mine import offers
 from lms.accounts.models import User
@@ -118,3 +119,9 @@ def tick(now: datetime) -> None:
     services.expire_due(today=timezone.localdate(now))
     services.roll_up_due(now=now)
     services.recheck_open(now=now)
+
+
+@hooks.register("personal_data")
+def personal_data(user: User) -> dict[str, Any]:
+    """For "download my data"."""
+    return {"certification": personal.personal_data(user)}

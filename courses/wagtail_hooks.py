@@ -20,9 +20,10 @@ from wagtail.models import Page
 from wagtail.snippets.models import register_snippet
 
 from courses.models import CatalogueIndexPage, CoursePage, Facet, LessonPage, LessonProgress
-from courses.services import align_groups, close_overdue, staff_learning
+from courses.services import align_groups, close_overdue, personal, staff_learning
 from courses.views import reading
 from courses.viewsets import BankViewSet, FigureViewSet, PaperViewSet, QuestionViewSet
+from lms.accounts.models import User
 from lms.accounts.rules import Role, has_role
 
 logger = logging.getLogger(__name__)
@@ -111,3 +112,9 @@ def hand_in_overdue(now: datetime) -> None:
         logger.info("handed in %d overdue exams", closed)
     if now.second % 15 == 0:
         align_groups()
+
+
+@hooks.register("personal_data")
+def personal_data(user: User) -> dict[str, Any]:
+    """For "download my data"."""
+    return {"courses": personal.personal_data(user)}

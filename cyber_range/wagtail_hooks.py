@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from wagtail import hooks
 
 from cyber_range import services
+from cyber_range.models import Instance
 from cyber_range.viewsets import RangeHostViewSet
+from lms.accounts.models import User
 
 
 @hooks.register("register_admin_viewset")
@@ -16,3 +19,15 @@ def range_hosts() -> RangeHostViewSet:
 @hooks.register("follower_tick")
 def look_after_hosts(now: datetime) -> None:
     services.look_after_hosts(now)
+
+
+@hooks.register("personal_data")
+def personal_data(user: User) -> dict[str, Any]:
+    """For "download my data": ranges the person asked for."""
+    rows = Instance.objects.filter(requested_by=user)
+    return {
+        "cyber_range": [
+            {"range": one.title, "purpose": one.purpose, "state": one.state, "requested": one.created_at.isoformat()}
+            for one in rows
+        ]
+    }

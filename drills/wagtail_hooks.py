@@ -21,6 +21,7 @@ from wagtail.snippets.views.snippets import InspectView, SnippetViewSet
 
 from drills import figures
 from drills.models import Drill
+from drills.services import personal
 from lms.accounts.models import Region, User
 from lms.accounts.rules import Role, organisation_ids
 
@@ -101,3 +102,15 @@ def bureau_figures(request: HttpRequest, context: dict[str, Any]) -> str:
         },
         request,
     )
+
+
+@hooks.register("personal_data")
+def personal_data(user: User) -> dict[str, Any]:
+    """For "download my data"."""
+    return {"drills": personal.personal_data(user)}
+
+
+@hooks.register("erase_personal_data")
+def erase_personal_data(user: User, by: User) -> None:
+    """When the consent to the service was withdrawn."""
+    personal.erase_personal_data(user=user, by=by)

@@ -33,9 +33,9 @@ def _range_of(drill: Drill) -> Any:
     if not row.live:
         raise Refused(_("演练没有在进行。"))
     if row.phase == Drill.Phase.PAUSED:
-        raise Refused(_("演练已暂停,请等导调组恢复。"))
+        raise Refused(_("演练已暂停，请等导调组恢复。"))
     if row.instance is None or not row.instance.living:
-        raise Refused(_("靶场没有运行。导调组正在处理,请稍候。"))
+        raise Refused(_("靶场没有运行。导调组正在处理，请稍候。"))
     return row
 
 
@@ -104,7 +104,7 @@ def decide(*, drill: Drill, seat: Seat, inject: str, option: str, reason: str = 
         if found is None or seat.seat not in found.to or found.expects != "decision":
             raise Refused(_("这条消息不需要决策。"))
         if found.option is not None:
-            raise Refused(_("已经决定过了,以第一次为准。"))
+            raise Refused(_("已经决定过了，以第一次为准。"))
         _refuse_unless_running(book)
         spec = book.state.spec_of_inject(inject)
         chosen = next((one for one in (spec.options if spec else ()) if one.id == option), None)
@@ -170,7 +170,7 @@ def submit_report(
         raise Refused(_("请选择事件级别。"))
     texts = {name: fields.get(name, "").strip()[:4000] for name in REPORT_FIELDS}
     if not texts["unit"] or not texts["what"]:
-        raise Refused(_("至少填写单位和系统、时间与类型;其余可以续报。"))
+        raise Refused(_("至少填写单位和系统、时间与类型；其余可以续报。"))
     with log.writing(drill.pk) as book:
         if not book.state.live:
             raise Refused(_("演练没有在进行。"))
@@ -198,5 +198,6 @@ def erase_words(*, user: User, by: User) -> int:
     """Erases a person's free text from every drill; the events stay under the pseudonym. How many texts."""
     rows = EventText.objects.filter(event__actor=str(user.pseudonym), erased_at=None)
     count = rows.update(text="", erased_at=timezone.now())
-    audit.record("drill.words_erased", user, by=by, texts=count)
+    if count:
+        audit.record("drill.words_erased", user, by=by, texts=count)
     return count

@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from wagtail import hooks
 
 from lms.accounts import audit
 from lms.accounts.models import AuditEntry, Consent, Invitation, Membership, Organisation, User
@@ -45,7 +46,9 @@ def invite(
     Raises ValidationError for a taken user name or a role this organisation cannot grant.
     """
     if User.objects.filter(username__iexact=username).exists():
-        raise ValidationError({"username": _("用户名“%(u)s”已有人使用,请换一个,例如加上厂名缩写。") % {"u": username}})
+        raise ValidationError(
+            {"username": _("用户名“%(u)s”已有人使用，请换一个，例如加上厂名缩写。") % {"u": username}}
+        )
     user = User(username=username, name=name, job_title=job_title, phone=phone, is_demo=organisation.is_demo)
     user.set_unusable_password()
     user.full_clean(exclude=["password"])
@@ -65,7 +68,7 @@ def renew_code(user: User, *, organisation: Organisation, by: User, ip: str | No
     """
     if not may_reset_password(user, organisation):
         raise ValidationError(
-            _("%(name)s 还在其他单位任职或有平台管理权限,本单位不能代为重设密码;请本人用邮箱找回,或联系平台管理员。")
+            _("%(name)s 还在其他单位任职或有平台管理权限，本单位不能代为重设密码；请本人用邮箱找回，或联系平台管理员。")
             % {"name": user.name}
         )
     code = make_code(user, organisation=organisation, by=by)
@@ -103,7 +106,7 @@ def join(*, code: str, password: str, consented: bool, ip: str | None) -> User:
         .first()
     )
     if invitation is None:
-        raise ValidationError({"code": _("加入码不对或已过期,请向企业管理员要一个新的。")})
+        raise ValidationError({"code": _("加入码不对或已过期，请向企业管理员要一个新的。")})
     if not consented:
         raise ValidationError({"consent": _("需要您同意后才能继续。")})
     user = invitation.user
@@ -192,10 +195,21 @@ def give_consent(user: User, *, purpose: str, version: str, ip: str | None) -> C
 
 @transaction.atomic
 def withdraw_consent(consent: Consent, *, by: User) -> None:
-    """PIPL art. 15. Withdrawal is recorded, not deleted."""
+    """PIPL art. 15 and 47. Withdrawal is recorded, not deleted; what rested on the consent alone is erased by every app that
+    registers the hook "erase_personal_data"; certificates, exams and the log's events rest on more than that and stay."""
     if Consent.objects.filter(pk=consent.pk, withdrawn_at=None).update(withdrawn_at=timezone.now()):
         consent.refresh_from_db()
         audit.record("consent.withdrawn", consent, by=by, purpose=consent.purpose)
+        if consent.purpose == Consent.Purpose.SERVICE:
+            for erase in hooks.get_hooks("erase_personal_data"):
+                erase(consent.user, by)
+
+
+def consent_stands(user: User) -> bool:
+    """False once the consent to the service was withdrawn and not given anew."""
+    purposes = user.consents.filter(purpose=Consent.Purpose.SERVICE)
+    withdrawn = set(purposes.values_list("withdrawn_at", flat=True))
+    return not withdrawn or None in withdrawn
 
 
 @transaction.atomic

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Q
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from wagtail import hooks
 
+from lms.accounts.models import User
 from lms.maturity.models import Assessment, PlanRow
 from lms.maturity.services import plan_of
 
@@ -32,3 +34,24 @@ def level_and_plan(request: HttpRequest, context: dict[str, Any]) -> str:
         },
         request,
     )
+
+
+@hooks.register("personal_data")
+def personal_data(user: User) -> dict[str, Any]:
+    """For "download my data": what the person did for the enterprise's self-assessment and plan."""
+    did = Assessment.objects.filter(Q(started_by=user) | Q(submitted_by=user)).select_related("organisation")
+    return {
+        "maturity": {
+            "assessments": [
+                {
+                    "organisation": one.organisation.name,
+                    "started": one.started_at.isoformat() if one.started_by_id == user.pk else None,
+                    "submitted": one.submitted_at.isoformat()
+                    if one.submitted_at and one.submitted_by_id == user.pk
+                    else None,
+                }
+                for one in did
+            ],
+            "plan_rows": [{"row": str(row), "state": row.state} for row in user.plan_rows.all()],
+        }
+    }

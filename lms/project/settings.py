@@ -96,10 +96,21 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "lms.project.middleware.ContentSecurityPolicy",
     "allauth.account.middleware.AccountMiddleware",
+    "lms.accounts.middleware.consent",
     "django_htmx.middleware.HtmxMiddleware",
     "wagtail.contrib.redirects.middleware.RedirectMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
+# What stays open to a signed-in person who has withdrawn the consent: signing out, languages, and what anybody may read.
+OPEN_WITHOUT_CONSENT = (
+    "/accounts/",
+    "/language/",
+    "/jsi18n/",
+    "/static/",
+    "/certification/verify/",
+    "/certification/v/",
+    "/certification/status/",
+)
 
 ROOT_URLCONF = "lms.project.urls"
 WSGI_APPLICATION = "lms.project.wsgi.application"

@@ -22,12 +22,14 @@ from wagtail import hooks
 
 from drills import services
 from drills.models import Drill, FollowerLease
+from drills.services import personal
 from lms.jobs import services as jobs
 
 logger = logging.getLogger("drills.follower")
 LEASE_SECONDS = 10
 PUBLISH_EVERY = timedelta(minutes=1)
 CLEAR_EVERY = timedelta(seconds=5)
+DELETE_EVERY = timedelta(hours=1)
 
 
 class Command(BaseCommand):
@@ -66,6 +68,7 @@ class Follower:
         self.leading = False
         self.publish_at = timezone.now()
         self.clear_at = timezone.now()
+        self.delete_at = timezone.now()
         self._said: dict[str, str] = {}
 
     def look(self) -> None:
@@ -91,6 +94,9 @@ class Follower:
         if now >= self.clear_at:
             self.clear_at = now + CLEAR_EVERY
             self._guard("clear up", services.clear_up)
+        if now >= self.delete_at:
+            self.delete_at = now + DELETE_EVERY
+            self._guard("old recordings", personal.delete_old_recordings)
         if now >= self.publish_at:
             self.publish_at = now + PUBLISH_EVERY
             self._guard("publish", lambda: call_command("publish_scheduled"))

@@ -321,7 +321,7 @@ def test_join_signs_in(client: Client, code: str) -> None:
 def test_join_with_a_wrong_code_tells_nothing_and_is_limited_by_failures_alone(client: Client, code: str) -> None:
     for _ in range(10):
         weak = joining(client, code, password="short")
-    assert (weak.status_code, "密码太短,至少要 10 个字符。" in text(weak)) == (422, True)
+    assert (weak.status_code, "密码太短，至少要 10 个字符。" in text(weak)) == (422, True)
 
     told = {joining(client, f"AAAA-BBBB-{n:04}").status_code for n in range(10)}
     after = joining(client, code)
@@ -418,3 +418,26 @@ def test_consent_of_another_does_not_exist(office: Client, member: Member) -> No
 
 def test_sheet_columns_are_those_of_the_form() -> None:
     assert len(sheets.COLUMNS) == len(sheets.FIELDS)
+
+
+def test_who_withdrew_sees_nothing_but_the_own_data_until_agreeing_anew(member: Member, signed_in: SignedIn) -> None:
+    person, other = member("learner"), member("learner")
+    consent = Consent.objects.create(user=person, purpose="service", version="1")
+    client, neighbour = signed_in(person), signed_in(other)
+    before = client.get(url("dossier")).status_code
+    erased: list[tuple[str, str]] = []
+    with hooks.register_temporarily(
+        "erase_personal_data", lambda user, by: erased.append((user.username, by.username))
+    ):
+        client.post(url("withdraw", consent.pk))
+
+    shut = client.get("/learn/")
+    pushed = client.post(url("choose_organisation"), {"organisation": 1})
+    own = [client.get(url("me")).status_code, client.get(url("my_data")).status_code]
+    others = neighbour.get("/learn/")
+    client.post(url("agree"))
+    anew = client.get(url("dossier")).status_code
+
+    assert (shut.status_code, shut.headers["Location"], pushed.status_code) == (302, url("me"), 403)
+    assert (own, others.headers.get("Location") == url("me")) == ([200, 200], False)
+    assert (anew, erased) == (before, [(person.username, person.username)])
