@@ -1,5 +1,5 @@
 """Sentences of certificates and badges. They are content, in the language of the standard, and keep to words that are ours
-to use: 培训合格证书, 岗位能力证明, 外部登记证书."""
+to use: 培训合格证书，岗位能力证明，外部登记证书."""
 
 from __future__ import annotations
 

@@ -17,14 +17,14 @@ RICH = ["bold", "italic", "ol", "ul", "link", "document-link", "hr", "code", "bl
 class MarkdownBlock(blocks.TextBlock):
     class Meta:
         icon = "code"
-        label = _("文字(Markdown)")
+        label = _("文字（Markdown）")
         template = "courses/blocks/markdown.html"
 
 
 class FigureBlock(blocks.StructBlock):
     """A drawing from the figure collection, or a photo; one of the two."""
 
-    drawing = SnippetChooserBlock("courses.Figure", required=False, label=_("插图(SVG)"))
+    drawing = SnippetChooserBlock("courses.Figure", required=False, label=_("插图（SVG）"))
     photo = ImageChooserBlock(required=False, label=_("照片"))
     alt = blocks.TextBlock(label=_("替代文字"), rows=2, help_text=_("看不见图的人靠它知道图里说了什么。"))
     caption = blocks.CharBlock(required=False, label=_("图注"))
@@ -76,7 +76,7 @@ class CalloutBlock(blocks.StructBlock):
         ],
     )
     title = blocks.CharBlock(label=_("标题"))
-    text = blocks.TextBlock(label=_("内容(Markdown)"))
+    text = blocks.TextBlock(label=_("内容（Markdown）"))
 
     class Meta:
         icon = "info-circle"
@@ -100,7 +100,7 @@ class LessonQuestionBlock(SnippetChooserBlock):
     def clean(self, value: Any) -> Any:
         found = super().clean(value)
         if found is not None and found.use != "lesson":
-            raise ValidationError(_("这是考试用题,放进课时会泄露答案。请选“随堂”用途的题。"))
+            raise ValidationError(_("这是考试用题，放进课时会泄露答案。请选“随堂”用途的题。"))
         return found
 
 

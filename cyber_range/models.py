@@ -102,7 +102,7 @@ class Instance(models.Model):
     team = models.CharField(max_length=60)
     driver = models.CharField(_("驱动"), max_length=20, blank=True)
     speed = models.FloatField(default=1)
-    ttl = models.PositiveIntegerField(_("时限(秒)"), default=4 * 3600)
+    ttl = models.PositiveIntegerField(_("时限（秒）"), default=4 * 3600)
     state = models.CharField(_("状态"), max_length=10, choices=State.choices, default=State.WAITING)
     reason = models.CharField(_("原因"), max_length=300, blank=True)
     health = models.JSONField(_("节点状态"), default=dict, blank=True)

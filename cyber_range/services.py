@@ -69,7 +69,7 @@ def request_range(
         )
         job = jobs.enqueue(
             "cyber_range.launch",
-            title=_("启动靶场:%(title)s") % {"title": instance.title},
+            title=_("启动靶场：%(title)s") % {"title": instance.title},
             by=by,
             args={"instance": instance.pk},
             key=f"launch-{instance.range_id}",
@@ -139,7 +139,7 @@ def request_destroy(*, instance: Instance, by: User | None) -> Job:
         Instance.objects.filter(pk=instance.pk).exclude(state__in=Instance.OVER).update(state=Instance.State.CLOSING)
         return jobs.enqueue(
             "cyber_range.destroy",
-            title=_("结束靶场:%(title)s") % {"title": instance.title},
+            title=_("结束靶场：%(title)s") % {"title": instance.title},
             by=by,
             args={"instance": instance.pk},
             key=f"destroy-{instance.range_id}",
@@ -163,7 +163,7 @@ def request_reset(*, instance: Instance, by: User | None) -> Job:
         audit.record("range.reset", instance, by=by, organisation=instance.organisation)
         return jobs.enqueue(
             "cyber_range.reset",
-            title=_("重置靶场:%(title)s") % {"title": instance.title},
+            title=_("重置靶场：%(title)s") % {"title": instance.title},
             by=by,
             args={"instance": instance.pk},
             link=reverse("cyber_range:instance", args=[instance.pk]),

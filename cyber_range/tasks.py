@@ -26,7 +26,7 @@ def launch(job: Job) -> dict[str, Any]:
         instance = services.launch_now(instance)
     except RangeError as error:
         if error.code == "host_unreachable" and job.attempts < job.max_attempts:
-            raise TryAgain(2, _("靶场主机没有应答"), _("正在重试;若一直失败,请检查 range-host 是否在运行")) from error
+            raise TryAgain(2, _("靶场主机没有应答"), _("正在重试；若一直失败，请检查 range-host 是否在运行")) from error
         services.launch_failed(instance, reason=str(error))
         raise
     return {"instance": instance.pk, "range_id": instance.range_id, "driver": instance.driver}

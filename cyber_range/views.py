@@ -132,7 +132,7 @@ def operate(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
     try:
         if verb == "destroy":
             services.request_destroy(instance=one, by=request.user)
-            messages.success(request, _("正在结束靶场,几秒后完成。"))
+            messages.success(request, _("正在结束靶场，几秒后完成。"))
             return redirect("cyber_range:home")
         if verb == "reset":
             services.request_reset(instance=one, by=request.user)
@@ -143,7 +143,7 @@ def operate(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
         else:
             raise Http404
     except RangeError as error:
-        messages.error(request, _("没有成功:%(error)s") % {"error": error})
+        messages.error(request, _("没有成功：%(error)s") % {"error": error})
     return redirect("cyber_range:instance", pk)
 
 

@@ -62,8 +62,8 @@ def by_month(rows: QuerySet[Drill]) -> dict[date, Figure]:
 def participations(*, since: date, as_of: date) -> dict[str, int]:
     """Region code → person-times: each person once per drill. Unlike people, these add up over places, so a published table
     can hide small cells and still be consistent."""
-    seats = Seat.objects.filter(
-        drill__in=held(prefix="", since=since, as_of=as_of), taken_at__isnull=False
-    ).exclude(cell=Seat.Cell.OBSERVER)
+    seats = Seat.objects.filter(drill__in=held(prefix="", since=since, as_of=as_of), taken_at__isnull=False).exclude(
+        cell=Seat.Cell.OBSERVER
+    )
     rows = seats.values("drill__organisation__region_id").annotate(n=Count("pk")).order_by()
     return {row["drill__organisation__region_id"]: row["n"] for row in rows}

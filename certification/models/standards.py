@@ -22,7 +22,7 @@ class CredentialType(models.TextChoices):
 class Occupation(models.Model):
     """Standards of 2021 carry the numbering of 2015, the classification of 2022 another: both are kept."""
 
-    code2022 = models.CharField(_("大典(2022)编码"), max_length=16, unique=True)
+    code2022 = models.CharField(_("大典（2022）编码"), max_length=16, unique=True)
     code_std = models.CharField(_("标准文本所印编码"), max_length=16)
     name = models.CharField(_("职业名称"), max_length=60)
 

@@ -147,14 +147,14 @@ class Drawing:
 def clean_svg(source: str | bytes) -> Drawing:
     raw = source.encode() if isinstance(source, str) else source
     if len(raw) > LARGEST:
-        raise FigureError(f"插图有 {len(raw) // 1024} KB,最多 {LARGEST // 1024} KB。请简化图形后再试。")
+        raise FigureError(f"插图有 {len(raw) // 1024} KB，最多 {LARGEST // 1024} KB。请简化图形后再试。")
     if re.search(rb"<!\s*(DOCTYPE|ENTITY)", raw, re.IGNORECASE):
         raise FigureError("插图里有 DOCTYPE 或实体声明，请从绘图软件导出“普通 SVG”后再试。")
     try:
         root = ET.fromstring(raw)  # noqa: S314  declarations of entities were refused above
     except ET.ParseError as fault:
         line, column = fault.position
-        raise FigureError(f"不是有效的 SVG:第 {line} 行第 {column} 列附近有错误。") from fault
+        raise FigureError(f"不是有效的 SVG：第 {line} 行第 {column} 列附近有错误。") from fault
     if root.tag not in (f"{{{SVG}}}svg", "svg"):
         raise FigureError("不是 SVG 图：最外层应当是 <svg>。")
     removed: dict[str, None] = {}
@@ -237,4 +237,4 @@ def _size(root: ET.Element) -> tuple[int, int]:
     found = [LENGTH.match(root.get(name) or "") for name in ("width", "height")]
     if all(found):
         return tuple(max(1, round(float(match[1]))) for match in found if match)  # type: ignore[return-value]  # two of them
-    raise FigureError("插图没有 viewBox,也没有宽和高，无法确定尺寸。请在 <svg> 上写 viewBox。")
+    raise FigureError("插图没有 viewBox，也没有宽和高，无法确定尺寸。请在 <svg> 上写 viewBox。")

@@ -119,7 +119,7 @@ class QuestionForm(Form):
         if isinstance(answer, str) and answer in self.options:
             return self.options.index(answer)
         if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(self.options):
-            raise ValueError(f"answer 要是选项的序号(0 到 {len(self.options) - 1})，现在是 {answer!r}")
+            raise ValueError(f"answer 要是选项的序号（0 到 {len(self.options) - 1}），现在是 {answer!r}")
         return answer
 
     def _marked(self, right: list[int]) -> str:
@@ -139,7 +139,7 @@ class QuestionForm(Form):
                 found.append((str(values[0]), str(values[1])))
             return found
         if not self.left or not isinstance(self.answer, list) or len(self.answer) != len(self.left):
-            raise ValueError("配对题要写 pairs,或者 left、right 和同样长的 answer")
+            raise ValueError("配对题要写 pairs，或者 left、right 和同样长的 answer")
         if any(not isinstance(place, int) or not 0 <= place < len(self.right) for place in self.answer):
             raise ValueError("answer 要是 right 的序号")
         return [(left, self.right[place]) for left, place in zip(self.left, self.answer, strict=True)]
@@ -315,7 +315,7 @@ def read_package(folder: Path) -> Package:
     """Raises PackageError with every fault at once."""
     faults: list[str] = []
     if not (folder / "course.yml").is_file():
-        raise PackageError([f"{folder}：这里没有 course.yml,不是课程文件夹"])
+        raise PackageError([f"{folder}：这里没有 course.yml，不是课程文件夹"])
     course = _read(folder, "course.yml", CourseForm, faults)
     lessons, figures = [], {}
     for name in course.lessons if course else []:
@@ -334,12 +334,12 @@ def read_package(folder: Path) -> Package:
         paper = _read(folder, "paper.yml", PaperForm, faults)
     known = {lesson.slug for lesson in lessons}
     faults += [
-        f"questions.yml:试题 {q.code} 的 lesson “{q.lesson}”不是本课程的课时"
+        f"questions.yml：试题 {q.code} 的 lesson “{q.lesson}”不是本课程的课时"
         for q in questions
         if q.lesson and q.lesson not in known
     ]
     slugs = [lesson.slug for lesson in lessons]
-    faults += [f"lessons:课时代码 {slug} 重复" for slug in sorted({s for s in slugs if slugs.count(s) > 1})]
+    faults += [f"lessons：课时代码 {slug} 重复" for slug in sorted({s for s in slugs if slugs.count(s) > 1})]
     if faults or course is None:
         raise PackageError(faults)
     return Package(course, lessons, figures, questions, paper, _digest(folder))

@@ -29,13 +29,13 @@ class Paper(ClusterableModel):
     course = models.ForeignKey(CoursePage, models.PROTECT, verbose_name=_("所属课程"), related_name="papers")
     bank = models.ForeignKey(QuestionBank, models.PROTECT, verbose_name=_("题库"), related_name="papers")
     intro = models.TextField(_("考试说明"), blank=True)
-    minutes = models.PositiveIntegerField(_("时长(分钟)"), default=60, validators=[MinValueValidator(1)])
+    minutes = models.PositiveIntegerField(_("时长（分钟）"), default=60, validators=[MinValueValidator(1)])
     grace_seconds = models.PositiveIntegerField(
-        _("宽限(秒)"), default=30, help_text=_("到时后仍接收网络上迟到的作答。"), validators=[MaxValueValidator(600)]
+        _("宽限（秒）"), default=30, help_text=_("到时后仍接收网络上迟到的作答。"), validators=[MaxValueValidator(600)]
     )
     pass_mark = models.PositiveIntegerField(_("合格分"), default=60, validators=[MaxValueValidator(100)])
     max_attempts = models.PositiveIntegerField(_("最多次数"), default=3, help_text=_("0 表示不限。"))
-    wait_hours = models.PositiveIntegerField(_("两次间隔(小时)"), default=24)
+    wait_hours = models.PositiveIntegerField(_("两次间隔（小时）"), default=24)
     after_course = models.BooleanField(_("学完课程才能考"), default=True)
     shuffle_options = models.BooleanField(_("打乱选项"), default=True)
     is_open = models.BooleanField(_("开放"), default=False)

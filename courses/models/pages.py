@@ -137,7 +137,7 @@ class LessonPage(Page):
     """A lesson: one sitting's reading with its questions. `minutes` counts toward the course's hours."""
 
     summary = models.TextField(_("摘要"), blank=True)
-    minutes = models.PositiveIntegerField(_("时长(分钟)"), default=45, validators=[MinValueValidator(1)])
+    minutes = models.PositiveIntegerField(_("时长（分钟）"), default=45, validators=[MinValueValidator(1)])
     functions = models.CharField(
         _("对应职业功能"), max_length=200, blank=True, help_text=_("功能代码，用空格隔开。考试后按它推荐复习本课。")
     )

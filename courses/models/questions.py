@@ -128,7 +128,7 @@ class QuestionVersion(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if self.pk is not None and not kwargs.get("force_insert"):
-            raise TypeError("试题版本不可修改：请新建版本(services.revise_question)。")
+            raise TypeError("试题版本不可修改：请新建版本（services.revise_question）。")
         super().save(*args, **kwargs)
 
     @property

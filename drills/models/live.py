@@ -21,7 +21,7 @@ INCIDENT_CLASS = re.compile(r"^(MP|NA|DS|IC|DE|RO|SHE|AB|FOC|OTH)[A-Z]{0,14}$")
 
 def check_incident_class(value: str) -> None:
     if not INCIDENT_CLASS.match(value):
-        raise ValidationError(_("请填 GB/T 20986-2023 的事件分类代码,例如 NAEXPLOIT。"))
+        raise ValidationError(_("请填 GB/T 20986-2023 的事件分类代码，例如 NAEXPLOIT。"))
 
 
 class DrillQuerySet(models.QuerySet):
@@ -89,8 +89,8 @@ class Drill(models.Model):
     scenario_version = models.CharField(max_length=20, blank=True)
     seed = models.CharField(max_length=64, editable=False)
     team = models.CharField(max_length=60, editable=False)
-    duration_minutes = models.PositiveSmallIntegerField(_("时长(分钟)"), default=60)
-    report_minutes = models.PositiveSmallIntegerField(_("报告时限(演练分钟)"), default=20)
+    duration_minutes = models.PositiveSmallIntegerField(_("时长（分钟）"), default=60)
+    report_minutes = models.PositiveSmallIntegerField(_("报告时限（演练分钟）"), default=20)
     speed = models.FloatField(default=1, editable=False)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -141,8 +141,8 @@ class Seat(models.Model):
 
     class Cell(models.TextChoices):
         WHITE = "white", _("导调组")
-        BLUE = "blue", _("蓝队(防守)")
-        RED = "red", _("红队(攻击)")
+        BLUE = "blue", _("蓝队（防守）")
+        RED = "red", _("红队（攻击）")
         OBSERVER = "observer", _("观摩")
 
     drill = models.ForeignKey(Drill, models.CASCADE, related_name="seats")

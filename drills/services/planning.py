@@ -89,7 +89,7 @@ def change_plan(*, drill: Drill, by: User | None, **values: Any) -> Drill:
         raise TypeError(f"change_plan cannot change {', '.join(sorted(unknown))}")
     with log.writing(drill.pk) as book:
         if book.state.phase not in ("planned", "ready"):
-            raise Refused(_("演练已经开始,计划不能再改。时间不够请用“延长”。"))
+            raise Refused(_("演练已经开始，计划不能再改。时间不够请用“延长”。"))
         for name, value in values.items():
             setattr(book.drill, name, value)
         book.drill.save(update_fields=list(values))

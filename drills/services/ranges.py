@@ -43,9 +43,9 @@ def _launch(drill: Drill, *, by: User | None, again: bool) -> Job:
             raise Refused(_("演练已经结束。"))
         old = row.instance
         if old is not None and old.living and not again and state.lab.state in ("launching", "attached"):
-            raise Refused(_("靶场已经在运行。要换一个全新的,请用“重新启动靶场”。"))
+            raise Refused(_("靶场已经在运行。要换一个全新的，请用“重新启动靶场”。"))
         if again and state.lab.state == "launching" and old is not None and old.living:
-            raise Refused(_("靶场正在启动,请稍候。"))
+            raise Refused(_("靶场正在启动，请稍候。"))
         try:
             instance, job = ranges.request_range(
                 scenario=row.scenario,
@@ -118,7 +118,7 @@ def open_terminal(*, drill: Drill, seat: Seat, node: str) -> dict[str, Any]:
     """A one-use ticket of range-host, bound to person, seat and node. The caller has checked the rule."""
     instance = drill.instance
     if instance is None or not instance.living:
-        raise Refused(_("靶场没有运行,终端打不开。"))
+        raise Refused(_("靶场没有运行，终端打不开。"))
     try:
         answer = ranges.call(
             instance, "ticket", session=str(seat.user.pseudonym), seat=seat.seat, node=node, lifetime=30

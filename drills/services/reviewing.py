@@ -68,7 +68,7 @@ def close_finding(*, finding: Finding, by: User, accept: bool) -> Finding:
         if row.state != Finding.State.DONE:
             raise Refused(_("责任人还没有提交整改证据。"))
         if row.owner_id == by.pk:
-            raise Refused(_("不能给自己的整改验收,请由他人确认。"))
+            raise Refused(_("不能给自己的整改验收，请由他人确认。"))
         if accept:
             row.state, row.closed_at, row.closed_by = Finding.State.CLOSED, timezone.now(), by
         else:
@@ -96,8 +96,8 @@ def close_drill(*, drill: Drill, by: User) -> None:
         if book.state.phase != "ended":
             raise Refused(_("只有已结束的演练可以归档。"))
         if book.drill.findings.exclude(state=Finding.State.CLOSED).exists():
-            raise Refused(_("还有整改没有销号,不能归档。"))
+            raise Refused(_("还有整改没有销号，不能归档。"))
         if not book.drill.lessons:
-            raise Refused(_("请先写经验教训,再归档。"))
+            raise Refused(_("请先写经验教训，再归档。"))
         book.append(ev.Closed(), actor=str(by.pseudonym))
         audit.record("drill.closed", book.drill, by=by, organisation=book.drill.organisation)

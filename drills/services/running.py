@@ -47,7 +47,7 @@ def start(*, drill: Drill, by: User | None, speed: float | None = None) -> None:
     with log.writing(drill.pk) as book:
         state = book.state
         if state.phase == "planned":
-            raise Refused(_("靶场还没有就绪。请先启动靶场,再开始演练。"))
+            raise Refused(_("靶场还没有就绪。请先启动靶场，再开始演练。"))
         if state.phase != "ready":
             raise Refused(_("演练已经开始过了。"))
         if not any(one.cell == "blue" and state.holders(one.id) for one in _seats(state)):
@@ -64,7 +64,7 @@ def _seats(state: State) -> tuple[ev.SeatSpec, ...]:
 def pause(*, drill: Drill, by: User | None) -> None:
     with log.writing(drill.pk) as book:
         if book.state.phase != "running":
-            raise Refused(_("演练没有在进行,不能暂停。"))
+            raise Refused(_("演练没有在进行，不能暂停。"))
         book.append(ev.Paused(), actor=_actor(by))
         _soon(drill.pk)
 
@@ -95,7 +95,7 @@ def extend(*, drill: Drill, by: User | None, minutes: int) -> None:
         raise Refused(_("一次可延长 1 到 240 分钟。"))
     with log.writing(drill.pk) as book:
         if not book.state.live:
-            raise Refused(_("演练没有在进行,不能延长。"))
+            raise Refused(_("演练没有在进行，不能延长。"))
         book.append(ev.Extended(seconds=minutes * 60), actor=_actor(by))
         audit.record("drill.extended", book.drill, by=by, organisation=book.drill.organisation, minutes=minutes)
 
@@ -104,7 +104,7 @@ def fire_inject(*, drill: Drill, inject: str, by: User | None, how: Literal["clo
     """Sends a message of the script. Sending twice sends once."""
     with log.writing(drill.pk) as book:
         if not book.state.live:
-            raise Refused(_("演练没有在进行,不能发送情景注入。"))
+            raise Refused(_("演练没有在进行，不能发送情景注入。"))
         if inject in book.state.injects:
             return
         spec = book.state.spec_of_inject(inject)
@@ -136,7 +136,7 @@ def send_adhoc(
         raise Refused(_("请填写标题并选择收件席位。"))
     with log.writing(drill.pk) as book:
         if not book.state.live:
-            raise Refused(_("演练没有在进行,不能发送情景注入。"))
+            raise Refused(_("演练没有在进行，不能发送情景注入。"))
         known = {one.id for one in _seats(book.state)}
         if not set(to) <= known:
             raise Refused(_("收件席位不存在。"))
@@ -186,7 +186,7 @@ def rate(*, drill: Drill, by: User, subject: str, points: int) -> None:
         raise Refused(_("评分项或分值不对。"))
     with log.writing(drill.pk) as book:
         if book.state.started_at is None:
-            raise Refused(_("演练还没有开始,不能评分。"))
+            raise Refused(_("演练还没有开始，不能评分。"))
         _refuse_closed(book)
         book.append(ev.RatingGiven(subject=subject, points=points, of=RATING_OF), actor=_actor(by))
         audit.record(
@@ -196,7 +196,7 @@ def rate(*, drill: Drill, by: User, subject: str, points: int) -> None:
 
 def _refuse_closed(book: log.Book) -> None:
     if book.state.phase == "closed":
-        raise Refused(_("演练已归档,评分不能再改。"))
+        raise Refused(_("演练已归档，评分不能再改。"))
 
 
 def _keep_score(book: log.Book) -> None:

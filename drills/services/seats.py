@@ -19,7 +19,7 @@ def _spec(state: State, seat: str) -> ev.SeatSpec:
     spec = state.spec_of_seat(seat)
     if spec is None:
         known = "、".join(one.id for one in (state.script.seats if state.script else ()))
-        raise Refused(_("场景里没有席位“%(seat)s”。可选:%(known)s") % {"seat": seat, "known": known})
+        raise Refused(_("场景里没有席位“%(seat)s”。可选：%(known)s") % {"seat": seat, "known": known})
     return spec
 
 
@@ -27,14 +27,14 @@ def invite(*, drill: Drill, user: User, seat: str, by: User | None) -> Seat:
     """Reserves a place for a person. Inviting again moves the invitation, unless he already sits."""
     with log.writing(drill.pk) as book:
         if book.drill.over:
-            raise Refused(_("演练已经结束,不能再邀请。"))
+            raise Refused(_("演练已经结束，不能再邀请。"))
         spec = _spec(book.state, seat)
         held = book.state.seat_of(str(user.pseudonym))
         if held is not None and held.seat != seat:
             raise Refused(_("%(name)s 正坐在另一个席位上。请先让他离席。") % {"name": user})
         taken = Seat.objects.filter(drill=book.drill, seat=seat, left_at=None).exclude(user=user).count()
         if taken >= spec.max:
-            raise Refused(_("席位“%(seat)s”最多 %(n)d 人,已经满了。") % {"seat": spec.title["zh"], "n": spec.max})
+            raise Refused(_("席位“%(seat)s”最多 %(n)d 人，已经满了。") % {"seat": spec.title["zh"], "n": spec.max})
         row, made = Seat.objects.update_or_create(
             drill=book.drill, user=user, defaults={"seat": seat, "cell": spec.cell, "left_at": None}
         )

@@ -96,7 +96,7 @@ def clear_up(*, now: datetime | None = None) -> int:
             continue
         job = jobs.enqueue(
             "drills.keep_files",
-            title=_("保存抓包与终端录像:%(title)s") % {"title": drill.title},
+            title=_("保存抓包与终端录像：%(title)s") % {"title": drill.title},
             by=drill.created_by,
             args={"drill": drill.pk},
             key=f"keep-{instance.range_id}",

@@ -68,7 +68,7 @@ def room(request: HttpRequest, pk: int) -> HttpResponse:
 def _recipients() -> list[tuple[str, str]]:
     return [
         ("leader", _("企业应急领导小组")), ("regulator", _("属地工业和信息化主管部门")),
-        ("cyberspace", _("省级网信部门(12387)")), ("police", _("公安机关")),
+        ("cyberspace", _("省级网信部门（12387）")), ("police", _("公安机关")),
     ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from drills.domain.state import State
 from drills.forms import InviteForm, PlanForm
 from drills.models import Drill, Seat
 from drills.views.doors import eyes, managed, the_drill
+from lms.accounts.context import chosen
 from lms.accounts.models import User
 
 
@@ -86,6 +87,7 @@ def plan(request: HttpRequest) -> HttpResponse:
         request.POST or None,
         user=request.user,
         initial={
+            "organisation": chosen(request, rules.planning_organisations(request.user)),
             "scenario": entry.scenario.id,
             "title": f"{entry.scenario.title.zh}演练",
             "incident_class": entry.scenario.incident_class,
@@ -176,8 +178,8 @@ def _checks(drill: Drill, state: State) -> list[dict[str, Any]]:
     white = [spec.id for spec in (state.script.seats if state.script else ()) if spec.cell == "white"]
     sick = drill.instance.sick_nodes if drill.instance else []
     return [
-        {"ok": bool(host and host.here), "title": _("靶场主机在线"), "why": _("后台进程(follower)和 range-host 都要在运行。")},
-        {"ok": state.lab.state == "attached", "title": _("靶场已就绪"), "why": _("由组织者点“启动靶场”,通常几秒完成。")},
+        {"ok": bool(host and host.here), "title": _("靶场主机在线"), "why": _("后台进程（follower）和 range-host 都要在运行。")},
+        {"ok": state.lab.state == "attached", "title": _("靶场已就绪"), "why": _("由组织者点“启动靶场”，通常几秒完成。")},
         {"ok": state.lab.state == "attached" and not sick, "title": _("全部节点正常"), "why": "、".join(sick) or _("靶场就绪后检查。")},
         {"ok": any(state.holders(one) for one in white), "title": _("导调组已入席"), "why": _("导调员点“入席”。")},
         {"ok": any(state.holders(one) for one in blue), "title": _("蓝队已入席"), "why": _("至少一名蓝队成员点“入席”。")},
@@ -257,7 +259,7 @@ def launch(request: HttpRequest, pk: int) -> HttpResponse:
 def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     drill = managed(request.user, pk)
     if drill.live:
-        messages.error(request, _("演练已经开始,请在演练室里结束。"))
+        messages.error(request, _("演练已经开始，请在演练室里结束。"))
         return _back(request, drill)
     if request.POST.get("confirm", "").strip() != drill.title:
         messages.error(request, _("请输入演练名称以确认取消。"))

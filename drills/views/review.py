@@ -355,7 +355,7 @@ def finish_finding(request: HttpRequest, pk: int, finding_pk: int) -> HttpRespon
         request,
         drill,
         lambda: services.finish_finding(finding=finding, by=request.user, evidence=request.POST.get("evidence", "")),
-        _("已提交整改证据,等待验收。"),
+        _("已提交整改证据，等待验收。"),
     )
 
 

@@ -20,10 +20,10 @@ SPOKEN_CHARACTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 ORGANISATIONS = {
     # key: (kind, name, short name, region, industry, uscc body or None)
-    "factory": ("enterprise", "诸暨清泉饮料有限公司(演示)", "清泉饮料", "330681", "15", "91330681MA2D0001Q"),
-    "provider": ("provider", "绍兴匠心数字技能培训中心(演示)", "匠心培训", "330602", None, "52330602MJ8D0002Q"),
-    "assessment": ("assessment", "浙江工控安全评价中心(演示)", "工控评价中心", "330108", None, "52330108MJ8D0003Q"),
-    "bureau": ("bureau", "诸暨市经济和信息化局(演示)", "诸暨经信局", "330681", None, None),
+    "factory": ("enterprise", "诸暨清泉饮料有限公司（演示）", "清泉饮料", "330681", "15", "91330681MA2D0001Q"),
+    "provider": ("provider", "绍兴匠心数字技能培训中心（演示）", "匠心培训", "330602", None, "52330602MJ8D0002Q"),
+    "assessment": ("assessment", "浙江工控安全评价中心（演示）", "工控评价中心", "330108", None, "52330108MJ8D0003Q"),
+    "bureau": ("bureau", "诸暨市经济和信息化局（演示）", "诸暨经信局", "330681", None, None),
 }
 PEOPLE = {
     # key: (name, job title, organisation key, roles)
@@ -67,14 +67,14 @@ def load(demo: Demo) -> None:
     load_places()
     for key, (kind, name, short, region, industry, body) in ORGANISATIONS.items():
         demo.organisations[key], _made = Organisation.objects.get_or_create(
-            name=name,
+            is_demo=True,
+            kind=kind,
+            short_name=short,
             defaults={
-                "kind": kind,
-                "short_name": short,
+                "name": name,
                 "region_id": region,
                 "industry_id": industry,
                 "uscc": body + check_character(body) if body else None,
-                "is_demo": True,
                 **({"size": "small", "staff_count": 62, "revenue_wan": 4800} if kind == "enterprise" else {}),
             },
         )

@@ -20,7 +20,7 @@ LARGEST_XLSX = 2 * 1024 * 1024
 class PersonForm(forms.Form):
     """A person of this organisation; `user` is given when one is changed."""
 
-    username = forms.CharField(label=_("用户名"), validators=[USERNAME], help_text=_("登录用,可用工号或拼音。"))
+    username = forms.CharField(label=_("用户名"), validators=[USERNAME], help_text=_("登录用，可用工号或拼音。"))
     name = forms.CharField(label=_("姓名"), max_length=60)
     job_title = forms.CharField(label=_("岗位"), max_length=60, required=False)
     phone = forms.CharField(label=_("手机号"), max_length=20, required=False, validators=[PHONE])
@@ -36,7 +36,7 @@ class PersonForm(forms.Form):
 
 
 CONSENT_WORDS = _(
-    "我已阅读并同意:练兵为组织培训、考试、演练和发证处理我的姓名、手机号、单位和岗位;我可以随时查看、更正、导出和撤回。"
+    "我已阅读并同意：练兵为组织培训、考试、演练和发证处理我的姓名、手机号、单位和岗位；我可以随时查看、更正、导出和撤回。"
 )
 
 
@@ -51,7 +51,7 @@ class JoinForm(forms.Form):
     password = forms.CharField(
         label=_("设置密码"),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=_("至少 10 位,不要全是数字。"),
+        help_text=_("至少 10 位，不要全是数字。"),
     )
     consent = forms.BooleanField(label=CONSENT_WORDS, required=False)
 
@@ -70,13 +70,13 @@ class ProfileForm(forms.ModelForm):
 
 
 class XlsxForm(forms.Form):
-    file = forms.FileField(label=_("Excel 文件(.xlsx)"))
+    file = forms.FileField(label=_("Excel 文件（.xlsx）"))
 
     def clean_file(self) -> Any:
         file = self.cleaned_data["file"]
         if file.size > LARGEST_XLSX:
-            raise forms.ValidationError(_("文件超过 2 MB;请分批导入。"))
+            raise forms.ValidationError(_("文件超过 2 MB；请分批导入。"))
         if not file.name.lower().endswith(".xlsx") or file.read(4) != b"PK\x03\x04":
-            raise forms.ValidationError(_("这不是 .xlsx 文件;请在 Excel 或 WPS 中另存为 .xlsx 后再试。"))
+            raise forms.ValidationError(_("这不是 .xlsx 文件；请在 Excel 或 WPS 中另存为 .xlsx 后再试。"))
         file.seek(0)
         return file

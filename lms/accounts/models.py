@@ -118,7 +118,7 @@ class Organisation(models.Model):
     industry = models.ForeignKey(Industry, models.PROTECT, null=True, blank=True, verbose_name=_("行业"))
     size = models.CharField(_("规模"), max_length=8, choices=Size.choices, blank=True)
     staff_count = models.PositiveIntegerField(_("从业人数"), null=True, blank=True)
-    revenue_wan = models.PositiveIntegerField(_("营业收入(万元)"), null=True, blank=True)
+    revenue_wan = models.PositiveIntegerField(_("营业收入（万元）"), null=True, blank=True)
     is_demo = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

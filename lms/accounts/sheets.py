@@ -73,7 +73,7 @@ def sheet(organisation: Organisation, rows: list[list[str]], *, explain: bool) -
     labels = [str(role.label) for role in grantable_roles(organisation)]
     if explain:
         page.append(
-            [f"填写说明:每人一行;角色可填 {'、'.join(labels)},多个用顿号分开;已有的用户名会更新,没有的会新建。"]
+            [f"填写说明：每人一行；角色可填 {'、'.join(labels)}，多个用顿号分开；已有的用户名会更新，没有的会新建。"]
         )
         page.merge_cells(start_row=1, start_column=1, end_row=1, end_column=len(COLUMNS))
     page.append(list(COLUMNS))
@@ -107,9 +107,9 @@ def read(file: BinaryIO, organisation: Organisation) -> list[Row]:
     lines = unpack(file)
     head = next((n for n, line in enumerate(lines) if "用户名" in line and "姓名" in line), None)
     if head is None:
-        raise ValidationError(_("没有找到表头“用户名、姓名…”;请用本页的模板填写。"))
+        raise ValidationError(_("没有找到表头“用户名、姓名…”；请用本页的模板填写。"))
     if len(lines) > MOST_ROWS + head + 1:
-        raise ValidationError(_("一次最多导入 %(n)s 人;请分批。") % {"n": MOST_ROWS})
+        raise ValidationError(_("一次最多导入 %(n)s 人；请分批。") % {"n": MOST_ROWS})
     places = {name: lines[head].index(name) for name in COLUMNS if name in lines[head]}
     rows = []
     for number, line in enumerate(lines[head + 1 :], start=head + 2):
@@ -134,8 +134,8 @@ def unpack(file: BinaryIO) -> list[list[str]]:
             cells = page.iter_rows(max_row=MOST_ROWS + 3, max_col=MOST_COLUMNS, values_only=True)
             return [[cell_text(cell) for cell in line] for line in cells]
     except Exception as error:
-        raise ValidationError(_("文件打不开;请用本页的模板填写,并另存为 .xlsx。")) from error
-    raise ValidationError(_("文件内容过大;请分批导入。"))
+        raise ValidationError(_("文件打不开；请用本页的模板填写，并另存为 .xlsx。")) from error
+    raise ValidationError(_("文件内容过大；请分批导入。"))
 
 
 def cell_text(value: object) -> str:
@@ -169,7 +169,7 @@ def judge(rows: list[Row], organisation: Organisation) -> None:
             row.errors.append(_("与第 %(n)s 行用户名相同。") % {"n": seen[key]})
         seen.setdefault(key, row.number)
         if row.user and not standing:
-            row.errors.append(_("用户名已属于其他单位的人员,请换一个。"))
+            row.errors.append(_("用户名已属于其他单位的人员，请换一个。"))
         if row.errors:
             row.verdict = "wrong"
         elif row.user is None:
@@ -192,7 +192,7 @@ def differences(row: Row, standing: list[str]) -> Iterator[tuple[str, str, str]]
 def apply(rows: list[Row], organisation: Organisation, *, by: User) -> list[tuple[User, str]]:
     """Writes new and changed rows, all or none. Returns (person, code) of the new ones; codes are shown once."""
     if any(row.errors for row in rows):
-        raise ValidationError(_("有错误的行,整份文件都没有导入。"))
+        raise ValidationError(_("有错误的行，整份文件都没有导入。"))
     made = []
     for row in rows:
         values = {name: row.values[name] for name in ("name", "job_title", "phone")}

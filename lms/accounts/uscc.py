@@ -27,13 +27,13 @@ def normalise_uscc(text: str) -> str:
 def check_uscc(text: str) -> None:
     """Raises ValidationError that says which rule the code breaks."""
     if len(text) != 18:
-        raise ValidationError(_("统一社会信用代码应为 18 位,这里是 %(n)s 位。") % {"n": len(text)}, code="length")
+        raise ValidationError(_("统一社会信用代码应为 18 位，这里是 %(n)s 位。") % {"n": len(text)}, code="length")
     strange = [c for c in text if c not in ALPHABET]
     if strange:
         raise ValidationError(
-            _("统一社会信用代码不使用字符“%(c)s”(不含 I、O、Z、S、V)。") % {"c": strange[0]}, code="alphabet"
+            _("统一社会信用代码不使用字符“%(c)s”（不含 I、O、Z、S、V）。") % {"c": strange[0]}, code="alphabet"
         )
     if not text[2:8].isdigit():
-        raise ValidationError(_("统一社会信用代码第 3–8 位应为登记机关区划码(数字)。"), code="region")
+        raise ValidationError(_("统一社会信用代码第 3–8 位应为登记机关区划码（数字）。"), code="region")
     if text[17] != check_character(text[:17]):
-        raise ValidationError(_("统一社会信用代码校验位不符,请核对是否抄错。"), code="check")
+        raise ValidationError(_("统一社会信用代码校验位不符，请核对是否抄错。"), code="check")

@@ -177,14 +177,14 @@ def release(request: HttpRequest, pk: int) -> HttpResponse:
     error = ""
     if request.method == "POST":
         if request.POST.get("name", "").strip() != user.name:
-            error = _("输入的姓名不一致,没有办理离职。")
+            error = _("输入的姓名不一致，没有办理离职。")
         else:
             try:
                 services.release(user, organisation=organisation, by=request.user)
             except ValidationError as fault:
                 error = " ".join(fault.messages)
             else:
-                messages.success(request, _("%(name)s 已离职;学习记录和证书仍属于本人。") % {"name": user.name})
+                messages.success(request, _("%(name)s 已离职；学习记录和证书仍属于本人。") % {"name": user.name})
                 return redirect("accounts:staff")
     return render(request, "accounts/release.html", {"person": user, "error": error}, status=422 if error else 200)
 
@@ -252,7 +252,7 @@ def apply_import(request: HttpRequest, organisation: Organisation, signer: Times
     try:
         path = signer.unsign(request.POST["apply"], max_age=IMPORT_HOURS * 3600)
     except BadSignature:
-        messages.error(request, _("这次导入已过期,请重新选择文件。"))
+        messages.error(request, _("这次导入已过期，请重新选择文件。"))
         return redirect("accounts:staff_import")
     if not default_storage.exists(path):
         messages.info(request, _("这份文件已经导入过了。"))
@@ -266,7 +266,7 @@ def apply_import(request: HttpRequest, organisation: Organisation, signer: Times
         return redirect("accounts:staff_import")
     default_storage.delete(path)
     record("staff.imported", organisation, by=request.user, organisation=organisation, made=len(made), rows=len(rows))
-    messages.success(request, _("已导入:新增 %(n)s 人。") % {"n": len(made)})
+    messages.success(request, _("已导入：新增 %(n)s 人。") % {"n": len(made)})
     if not made:
         return redirect("accounts:staff")
     return codes(request, made)
@@ -294,7 +294,7 @@ def join(request: HttpRequest) -> HttpResponse:
             form.add_error(None, error)
         else:
             if is_mfa_enabled(user):  # a code resets the password; it does not stand for the second step
-                messages.success(request, _("密码已设置,请登录。"))
+                messages.success(request, _("密码已设置，请登录。"))
                 return redirect("account_login")
             login(request, user, backend="django.contrib.auth.backends.ModelBackend")
             return remember(redirect("home"), user.language)
@@ -366,7 +366,7 @@ def withdraw(request: HttpRequest, pk: int) -> HttpResponse:
     consent = get_object_or_404(Consent, pk=pk, user=request.user, withdrawn_at=None)
     if request.method == "POST":
         services.withdraw_consent(consent, by=request.user)
-        messages.success(request, _("已撤回;已发的证书不受影响。"))
+        messages.success(request, _("已撤回；已发的证书不受影响。"))
         return redirect("accounts:me")
     return render(request, "accounts/withdraw.html", {"consent": consent})
 

@@ -94,6 +94,6 @@ class Job(models.Model):
 
 # code: (what happened, what to do). The numbers in `reference` stand in the worker's log beside the traceback.
 SAID_HERE = {
-    "attempts": (_("工作进程多次中断,任务没有完成。"), _("请重试;若再次失败,请联系平台管理员。")),
-    "fault": (_("平台内部出错,任务没有完成。"), _("请重试;若再次失败,请联系平台管理员并报编号 %(reference)s。")),
+    "attempts": (_("工作进程多次中断，任务没有完成。"), _("请重试；若再次失败，请联系平台管理员。")),
+    "fault": (_("平台内部出错，任务没有完成。"), _("请重试；若再次失败，请联系平台管理员并报编号 %(reference)s。")),
 }

@@ -42,4 +42,4 @@ def load(demo: Demo) -> None:
         answer = GRADES.get(key[6:], 0) if key.startswith("scene:") else ANSWERS[key]
         draft = services.save_answer(draft, key=key, answer=answer, by=admin)
     done = services.submit_assessment(draft, by=admin, pledged=True)
-    demo.say(f"数字化自评: {done.level_name},{done.score.normalize():f} 分,计划 {done.plan_rows.count()} 条")
+    demo.say(f"数字化自评：{done.level_name},{done.score.normalize():f} 分，计划 {done.plan_rows.count()} 条")

@@ -66,7 +66,7 @@ def start_assessment(organisation: Organisation, *, by: User) -> Assessment:
         return draft
     version = current_instrument()
     if version is None:
-        raise ValidationError(_("还没有装入自评指标,请联系平台管理员运行 lianbing load-instrument。"))
+        raise ValidationError(_("还没有装入自评指标，请联系平台管理员运行 lianbing load-instrument。"))
     last = Assessment.objects.filter(organisation=organisation).submitted().first()
     assessment = Assessment.objects.create(
         organisation=organisation,
@@ -95,7 +95,7 @@ def save_answer(assessment: Assessment, *, key: str, answer: Any, by: User) -> A
     """Keeps one answer. Raises ValidationError for an answer the instrument does not know or a submitted assessment."""
     locked = Assessment.objects.select_for_update().get(pk=assessment.pk)
     if locked.state != Assessment.State.DRAFT:
-        raise ValidationError(_("这份自评已经提交,不能再改;可以重新开始一次自评。"))
+        raise ValidationError(_("这份自评已经提交，不能再改；可以重新开始一次自评。"))
     try:
         check_answer(locked.instrument, key, answer)
     except AnswerError as error:
@@ -182,7 +182,7 @@ def update_plan_row(
 ) -> PlanRow:
     """Changes who, until when and how far. Done asks for a word of evidence."""
     if state == PlanRow.State.DONE and not evidence_note.strip():
-        raise ValidationError({"evidence_note": _("请写明完成的证据,例如台账或截图存放在哪里。")})
+        raise ValidationError({"evidence_note": _("请写明完成的证据，例如台账或截图存放在哪里。")})
     row = PlanRow.objects.select_for_update().get(pk=row.pk)
     row.state, row.owner, row.due_on, row.evidence_note = state, owner, due_on, evidence_note.strip()
     row.done_at = (row.done_at or timezone.now()) if state == PlanRow.State.DONE else None
@@ -221,12 +221,12 @@ def band_from_counts(item: Item, counts: dict[str, str]) -> str:
         numbers = {code: Decimal(text.replace(",", "").replace(",", "")) for code, text in counts.items()}
     except InvalidOperation as error:
         raise ValidationError(
-            _("%(name)s: 请把数量都填上数字,或者都不填、直接选一档。") % {"name": item.name}
+            _("%(name)s：请把数量都填上数字，或者都不填、直接选一档。") % {"name": item.name}
         ) from error
     if not all(number.is_finite() and abs(number) < LARGEST_COUNT for number in numbers.values()):
-        raise ValidationError(_("%(name)s: 这个数不合理,请核对。") % {"name": item.name})
+        raise ValidationError(_("%(name)s：这个数不合理，请核对。") % {"name": item.name})
     whole = next(number for code, number in numbers.items() if code in WHOLES)
     part = next(number for code, number in numbers.items() if code not in WHOLES)
     if whole <= 0 or part < 0 or part > whole:
-        raise ValidationError(_("%(name)s: 总数应大于 0,其中的数量不能超过总数。") % {"name": item.name})
+        raise ValidationError(_("%(name)s：总数应大于 0，其中的数量不能超过总数。") % {"name": item.name})
     return item.band_for(part * 100 / whole).code

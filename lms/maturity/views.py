@@ -97,7 +97,7 @@ def question(request: HttpRequest, number: int) -> HttpResponse:
             error = " ".join(fault.messages)
         else:
             if "leave" in request.POST:
-                messages.success(request, _("已保存,随时可以接着填。"))
+                messages.success(request, _("已保存，随时可以接着填。"))
                 return redirect("maturity:home")
             return (
                 redirect("maturity:question", number=number + 1) if number < len(keys) else redirect("maturity:check")
@@ -144,7 +144,7 @@ def check(request: HttpRequest) -> HttpResponse:
         except ValidationError as fault:
             error = " ".join(fault.messages)
         else:
-            messages.success(request, _("自评已提交,计划已生成。"))
+            messages.success(request, _("自评已提交，计划已生成。"))
             return redirect("maturity:result", pk=done.pk)
     instrument, rows = draft.instrument, []
     for number, key in enumerate(instrument.questions(), 1):
@@ -198,7 +198,7 @@ def plan(request: HttpRequest) -> HttpResponse:
     if organisation_ids(request.user, Role.ADMIN):
         enterprise = own_enterprise(request)
     if enterprise is None:
-        raise PermissionDenied(_("计划属于企业;您还不是任何企业的成员。"))
+        raise PermissionDenied(_("计划属于企业；您还不是任何企业的成员。"))
     rows, everything = services.plan_of(enterprise), request.GET.get("show") == "all"
     shown = rows if everything else [row for row in rows if row.needed or row.state != PlanRow.State.OPEN]
     offers = courses_for(request, shown)

@@ -1,17 +1,22 @@
 """Wagtail: who writes, who approves, and the question editor with its preview."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.urls import reverse
-from wagtail.models import Workflow
+from django.utils import timezone
+from wagtail.models import Revision, Workflow
 
-from courses.models import CatalogueIndexPage, Paper, Question
+from courses.models import CatalogueIndexPage, CoursePage, Paper, Question
 from courses.rules import REVIEWERS
 from courses.services import align_groups, enrol, prepare_teaching
 from tests.factories.courses import make_bank, make_course, make_lesson, make_question
 
 pytestmark = pytest.mark.django_db
+PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -77,6 +82,36 @@ def test_draft_review_publish(trainer, reviewer, signed_in):
 
     course.refresh_from_db()
     assert course.live
+
+
+def test_an_approved_course_waits_for_its_hour_and_the_follower_publishes_it(trainer, reviewer, signed_in):
+    course = make_course("下周开课", owner=trainer, live=False)
+    course.go_live_at = timezone.now() + timedelta(hours=1)
+    course.save_revision(user=trainer).publish(user=reviewer)
+    course.refresh_from_db()
+    assert (course.live, course.approved_schedule) == (False, True)
+    call_command("publish_scheduled")
+    course.refresh_from_db()
+    assert not course.live
+
+    Revision.objects.filter(approved_go_live_at__isnull=False).update(approved_go_live_at=PAST)  # its hour has come
+    call_command("publish_scheduled")
+
+    course.refresh_from_db()
+    assert course.live
+    assert "下周开课" in signed_in(trainer).get(reverse("courses:catalogue")).content.decode()
+
+
+def test_a_course_goes_off_at_its_end(trainer):
+    course = make_course("只开一季", owner=trainer)
+    course.expire_at = timezone.now() + timedelta(hours=1)
+    course.save_revision(user=trainer).publish()
+
+    CoursePage.objects.filter(pk=course.pk).update(expire_at=PAST)  # its hour has come
+    call_command("publish_scheduled")
+
+    course.refresh_from_db()
+    assert (course.live, course.expired) == (False, True)
 
 
 def test_trainers_edit_their_own_courses_only(trainer, signed_in):

@@ -178,7 +178,7 @@ def test_position_is_kept_within_bounds(member):
 
 def test_search_finds_chinese_inside_words():
     course = make_course("中小企业数字化转型", subtitle="数据安全与应急演练")
-    lesson = make_lesson(course, title="清点家底", body=[("markdown", "网络安全**演练**怎么做,读 Modbus 报文")])
+    lesson = make_lesson(course, title="清点家底", body=[("markdown", "网络安全**演练**怎么做，读 Modbus 报文")])
     other = make_course("采购入门")
 
     found = {

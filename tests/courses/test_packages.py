@@ -21,7 +21,7 @@ ONE = {
         {"heading": "数据从哪里来"},
         {"text": "**数字化**不是换电脑。"},
         {"figure": {"file": "figures/a.svg", "alt": "一个方块"}},
-        {"question": {"kind": "single", "stem": "选哪个?", "options": ["甲", "乙"], "answer": 1, "explanation": "因为乙"}},
+        {"question": {"kind": "single", "stem": "选哪个？", "options": ["甲", "乙"], "answer": 1, "explanation": "因为乙"}},
     ],
 }  # fmt: skip
 TWO = {

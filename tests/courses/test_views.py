@@ -203,6 +203,22 @@ def as_form(version, name):
             return {name: answer}
 
 
+def test_a_video_goes_on_where_its_viewer_left(member, signed_in):
+    course = make_course()
+    lesson = make_lesson(course)
+    user = member()
+    enrol(user=user, course=course, by=user)
+    client = signed_in(user)
+    assert "video-positions" not in client.get(lesson.url).content.decode()
+
+    client.post(reverse("courses:position", args=[lesson.pk]), {"video": "7", "second": "75"})
+
+    assert (
+        '<script id="video-positions" type="application/json">{"7": 75}</script>'
+        in client.get(lesson.url).content.decode()
+    )
+
+
 def test_lesson_verbs_are_only_for_the_enrolled(member, signed_in):
     course = make_course()
     lesson = make_lesson(course, body=[("question", make_question(make_bank(), use="lesson"))])

@@ -330,5 +330,5 @@ def test_the_report_comes_as_a_pdf_with_chinese_type(ended: Drill, people: dict[
     assert document.metadata is not None
     assert document.metadata.title == ended.title
     for part in ("概况", "过程", "评估结果", "问题清单与整改措施", "经验教训", ended.organisation.name, "先看急停"):
-        assert part in text.replace("\n", "")
+        assert part in "".join(text.split())  # typst sets a quarter space between Chinese and figures
     assert AuditEntry.objects.filter(action="drill.report_downloaded", actor=people["white"]).count() == 1

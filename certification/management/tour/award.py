@@ -77,7 +77,7 @@ def award(diary: Diary, *, user: User, assessor: User) -> Credential:
             pdf = file.read()
         must(pdf.startswith(b"%PDF"), "证书文件不是 PDF")
         facts["证书编号"] = credential.number
-        facts["决定"] = f"#{again.number},哈希 {again.hash[:16]}…"
+        facts["决定"] = f"#{again.number}，哈希 {again.hash[:16]}…"
         facts["证书文件"] = f"PDF {len(pdf):,} 字节"
     return credential
 
@@ -128,7 +128,7 @@ def trace(diary: Diary, *, officer: User, before: Counted, credential: Credentia
         after = count(officer=officer)
         must(
             after.holders == before.holders + 1,
-            f"持证人数应从 {before.holders} 变为 {before.holders + 1},实为 {after.holders}",
+            f"持证人数应从 {before.holders} 变为 {before.holders + 1}，实为 {after.holders}",
         )
         facts["持证人数"] = (
             f"{before.holders} → {after.holders}({officer.memberships.get(role='officer').organisation})"

@@ -50,12 +50,12 @@ def plan_and_launch(diary: Diary, *, factory: Organisation, team: Team, speed: f
         job = drills.launch_range(drill=drill, by=team.white)
         wait_until(lambda: fresh(drill).phase == Drill.Phase.READY or failed(job), seconds=180, what="靶场就绪")
         drill = fresh(drill)
-        must(drill.phase == Drill.Phase.READY and drill.instance, f"靶场没有就绪: {failed(job)}")
+        must(drill.phase == Drill.Phase.READY and drill.instance, f"靶场没有就绪：{failed(job)}")
         instance = drill.instance
         if driver != "auto":
-            must(instance.driver == driver, f"靶场用的是 {instance.driver},不是 {driver}")
+            must(instance.driver == driver, f"靶场用的是 {instance.driver}，不是 {driver}")
         topology = ranges.call(instance, "topology")
-        facts["靶场"] = f"{instance.range_id},驱动 {instance.driver},{time.monotonic() - began:.1f} 秒就绪"
+        facts["靶场"] = f"{instance.range_id}，驱动 {instance.driver},{time.monotonic() - began:.1f} 秒就绪"
         facts["规模"] = f"{len(topology['nodes'])} 个节点，{len(topology['zones'])} 个网络区域"
         for user in (team.white, team.learner, team.analyst):
             drills.take_seat(drill=drill, user=user)
@@ -102,7 +102,7 @@ def fight(diary: Diary, *, drill: Drill, team: Team) -> dict[str, Any]:
         states = {one["id"]: one["state"] for one in status["objectives"]}
         facts["蓝队"] = f"敲了 {typed} 条命令，提交 {submitted} 个判断"
         facts["目标"] = ",".join(f"{name} {state}" for name, state in states.items())
-        must(set(states.values()) == {"verified"}, f"不是所有目标都核实: {states}")
+        must(set(states.values()) == {"verified"}, f"不是所有目标都核实：{states}")
         telemetry = ranges.call(instance, "telemetry")
     return {"objectives": status["objectives"], "telemetry": telemetry}
 
@@ -120,7 +120,7 @@ def wait_for_range(instance: Instance, action: dict[str, Any]) -> None:
         if action["do"] == "wait_step":
             step = next(one for one in status["campaign"] if one["id"] == action["step"])
             if step["state"] in ("failed", "blocked", "skipped"):
-                raise NotSo(f"攻击步骤 {step['id']} 没有发生: {step['state']}")
+                raise NotSo(f"攻击步骤 {step['id']} 没有发生：{step['state']}")
             return step["state"] == "done"
         objective = next(one for one in status["objectives"] if one["id"] == action["objective"])
         return objective["state"] == "verified"
@@ -211,7 +211,7 @@ def reread(diary: Diary, *, drill: Drill, last: dict[str, Any]) -> dict[str, Rea
         hmi = set(address["hmi"].values())
         polls = [at for (source, _), times in workshop.to_modbus.items() if source in hmi for at in times if at > fixed]
         must(polls, "切断之后 HMI 不再轮询：生产停了")
-        facts["切断之后"] = f"跳板 0 个请求,HMI 仍有 {len(polls)} 次轮询"
+        facts["切断之后"] = f"跳板 0 个请求，HMI 仍有 {len(polls)} 次轮询"
         values = {one["name"]: one for one in last["telemetry"]["variables"]}
         facts["产线"] = "、".join(
             f"{one['title'].get('zh', name)} {one['value']:.6g} {one['unit']}" for name, one in list(values.items())[:6]
@@ -230,7 +230,7 @@ def finish(diary: Diary, *, drill: Drill, team: Team) -> dict[str, Any]:
         must(state.ended_at is not None, "演练没有结束")
         facts["日志"] = f"{len(numbers)} 条，序号连续"
         facts["成绩"] = f"{evidence['score']} 分（{evidence['points']}/{evidence['possible']}）"
-        facts["席位与本人动作"] = f"在席 {evidence['held_share']:.0%},本人核实动作 {len(evidence['actions'])} 项"
+        facts["席位与本人动作"] = f"在席 {evidence['held_share']:.0%}，本人核实动作 {len(evidence['actions'])} 项"
         must(evidence["actions"], "没有一项属于学员本人的核实动作")
         wait_until(lambda: fresh(drill).instance.state == Instance.State.GONE, seconds=120, what="靶场回收")
         facts["靶场"] = "文件已保存，靶场已回收"

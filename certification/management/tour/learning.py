@@ -83,7 +83,7 @@ def study(diary: Diary, *, user: User) -> CoursePage:
                 feedback = courses.answer_inline(
                     enrolment=enrolment, lesson=lesson, block=str(block.id), answer=courses.right_answer(version)
                 )
-                must(feedback.share == 1, f"随堂题答案不对: {version}")
+                must(feedback.share == 1, f"随堂题答案不对：{version}")
                 answered += 1
             courses.complete_lesson(enrolment=enrolment, lesson=lesson, by=user)
             lessons += 1
@@ -106,7 +106,7 @@ def sit_exam(diary: Diary, *, user: User, course: CoursePage) -> ExamSession:
             saved = courses.save_answer(session=session, number=question.number, answer=key[question.number], by=user)
             must(saved.state == "saved", f"第 {question.number} 题没有保存")
         session = courses.submit_exam(session=session, by=user)
-        must(session.score is not None and session.score >= 60, f"考试没有通过: {session.score}")
+        must(session.score is not None and session.score >= 60, f"考试没有通过：{session.score}")
         must(session.score < 100, "漏答了题却得满分，评分不可信")
         facts["抽题"] = f"{len(shown)} 题，种子 {session.seed[:8]}…"
         facts["成绩"] = f"{session.score} 分（故意漏答 {WRONG_ON_PURPOSE} 题）"

@@ -14,12 +14,12 @@ from lms.accounts.models import User
 
 
 class Command(BaseCommand):
-    help = "导入课程文件夹(course.yml、lessons、figures、questions.yml、paper.yml);内容没变时什么也不做。"
+    help = "导入课程文件夹（course.yml、lessons、figures、questions.yml、paper.yml）；内容没变时什么也不做。"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("folder", type=Path)
-        parser.add_argument("--owner", help="作者的用户名;题库归其培训机构")
-        parser.add_argument("--draft", action="store_true", help="只存草稿,不发布")
+        parser.add_argument("--owner", help="作者的用户名；题库归其培训机构")
+        parser.add_argument("--draft", action="store_true", help="只存草稿，不发布")
 
     def handle(self, *args: Any, **options: Any) -> None:
         owner = None
@@ -41,4 +41,4 @@ class Command(BaseCommand):
         except PackageError as faults:
             raise CommandError("\n".join(faults.faults)) from faults
         word = "已导入" if done.changed else "内容没有变化"
-        self.stdout.write(f"{word}:《{done.course.title}》 {done.lessons} 课,试题 {done.questions} 道")
+        self.stdout.write(f"{word}:《{done.course.title}》 {done.lessons} 课，试题 {done.questions} 道")

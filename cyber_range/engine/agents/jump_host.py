@@ -30,11 +30,11 @@ SHORTEST_PASSWORD = 10  # characters, for passwords set at the console
 HANDSHAKE = 15.0  # s for login
 CONNECT = 4.0  # s to reach a forwarded target
 LOG_LINES = 200
-HELP = """可用命令:
-  accounts                 列出账号: 状态、权限、最近登录
-  passwd 账号 [新口令]      修改口令(不写新口令则从下一行读取)
-  lock 账号 / unlock 账号   锁定、解锁(已建立的会话不会因此断开)
-  sessions                 列出当前会话: 编号、账号、来源、正在转发到哪里
+HELP = """可用命令：
+  accounts                 列出账号：状态、权限、最近登录
+  passwd 账号 [新口令]      修改口令（不写新口令则从下一行读取）
+  lock 账号 / unlock 账号   锁定、解锁（已建立的会话不会因此断开）
+  sessions                 列出当前会话：编号、账号、来源、正在转发到哪里
   kick 编号或账号          断开一个会话，或一个账号的全部会话
   log                      最近的登录记录
   help, exit
@@ -132,7 +132,7 @@ class JumpHost:
             account.locked = command == "lock"
             self.node.emit("account", by=by, action=command, user=account.user)
             return f"{account.user} 已{'锁定' if account.locked else '解锁'}\n", 0
-        return f"不认识的命令: {line.strip()}\n{HELP}", 2
+        return f"不认识的命令：{line.strip()}\n{HELP}", 2
 
     def _list_accounts(self) -> str:
         lines = []
@@ -276,7 +276,7 @@ async def serve_console(host: JumpHost, process: asyncssh.SSHServerProcess[str])
             words = line.split()
             following = ""
             if words[:1] == ["passwd"] and len(words) == 2:
-                process.stdout.write("新口令: ")
+                process.stdout.write("新口令：")
                 following = await process.stdin.readline()
             text, status = host.run(user, line, following)
             process.stdout.write(text)

@@ -290,18 +290,18 @@ def faults(data: Mapping[str, Any]) -> list[str]:
     except KeyError as missing:
         return [f"缺少键 {missing}"]
     except (TypeError, ArithmeticError) as error:
-        return [f"结构不对: {error}"]
+        return [f"结构不对：{error}"]
 
 
 def sum_faults(data: Mapping[str, Any]) -> Iterator[str]:
     for dimension in data["dimensions"]:
         subs = sum((Decimal(str(sub["points"])) for sub in dimension["subs"]), Decimal(0))
         if subs != Decimal(str(dimension["points"])):
-            yield f"{dimension['name']}: 各子项合计 {subs},应为 {dimension['points']}"
+            yield f"{dimension['name']}: 各子项合计 {subs}，应为 {dimension['points']}"
         for sub in dimension["subs"]:
             items = sum((Decimal(str(item["points"])) for item in sub["items"]), Decimal(0))
             if items != Decimal(str(sub["points"])):
-                yield f"{sub['name']}: 各条目合计 {items},应为 {sub['points']}"
+                yield f"{sub['name']}: 各条目合计 {items}，应为 {sub['points']}"
 
 
 def option_faults(instrument: Instrument) -> Iterator[str]:

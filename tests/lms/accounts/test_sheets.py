@@ -132,7 +132,7 @@ def test_read_says_for_every_row_what_would_happen_and_writes_nothing(
     assert rows[1].values["phone"] == "13800000000"
     assert rows[1].roles == ["learner"]
     assert rows[2].changes == [("岗位", "", "厂长")]
-    assert rows[3].errors == ["用户名已属于其他单位的人员,请换一个。"]
+    assert rows[3].errors == ["用户名已属于其他单位的人员，请换一个。"]
     assert rows[4].errors == ["与第 3 行用户名相同。"]
     assert len(rows[5].errors) == 4
     assert state() == before

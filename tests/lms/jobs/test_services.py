@@ -144,7 +144,7 @@ def test_job_whose_workers_always_die_fails_in_the_end() -> None:
 
     assert services.claim(job.pk) is None
     row = Job.objects.get(pk=job.pk)
-    assert (row.state, row.what_failed, bool(row.finished_at)) == ("failed", "工作进程多次中断,任务没有完成。", True)
+    assert (row.state, row.what_failed, bool(row.finished_at)) == ("failed", "工作进程多次中断，任务没有完成。", True)
 
 
 @pytest.mark.django_db

@@ -75,7 +75,7 @@ def test_whole_assessment_by_clicking(office: Client, place: Organisation) -> No
     assert re.search(r"<strong>41\.08</strong> / 100", result)
     assert "离<strong>集成级</strong>还差" in result
     assert "18.93 分" in result
-    assert "还要 8 个场景达标,其中约束性场景 5 个" in result
+    assert "还要 8 个场景达标，其中约束性场景 5 个" in result
     plan = text(office.get(url("plan")))
     assert f"升级所需 0 / {PlanRow.objects.filter(needed=True).count()} 项已完成" in plan
 

@@ -119,7 +119,7 @@ async def test_lb_capture_without_the_right_says_so() -> None:
     out = io.StringIO()
 
     assert await capture.main(["--seconds", "0.05"], LoopbackNet("127.50.0.3"), out) == 1
-    assert out.getvalue() == "lb-capture: 没有权限(此节点不允许这个操作)\n"
+    assert out.getvalue() == "lb-capture: 没有权限（此节点不允许这个操作）\n"
 
 
 async def test_chatter_is_sent_and_varies() -> None:

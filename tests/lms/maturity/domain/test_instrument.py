@@ -160,13 +160,13 @@ def test_faults_name_what_is_wrong_with_a_file() -> None:
         data["plan"]["items"].pop(0)
         data["plan"]["scenes"].pop(0)
 
-    assert broken(points) == ["设备系统: 各条目合计 21,应为 20"]
-    assert broken(gap) == ["设备数字化率: 分段应从 0 到 100 首尾相接"]
-    assert broken(unadvised) == ["网络建设: 选项 ics_network 没有建议", "场景 product_design: 0 级到 1 级没有建议"]
+    assert broken(points) == ["设备系统：各条目合计 21，应为 20"]
+    assert broken(gap) == ["设备数字化率：分段应从 0 到 100 首尾相接"]
+    assert broken(unadvised) == ["网络建设：选项 ics_network 没有建议", "场景 product_design: 0 级到 1 级没有建议"]
     assert broken(lambda data: data.pop("stages")) == ["缺少键 'stages'"]
     assert broken(lambda data: data.update(dimensions=[None]))[0].startswith("结构不对")
     assert broken(lambda data: data["level_rules"]["levels"][3].update(min_scenes=17)) == [
-        "协同级: 要求的场景数超过指标中的场景数"
+        "协同级：要求的场景数超过指标中的场景数"
     ]
 
 
