@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncssh
 
-from cyber_range.engine.agents.context import Net, NodeContext, answer
+from cyber_range.engine.agents.context import Net, NodeContext, Peer, answer
 from cyber_range.engine.agents.probe import handlers
 from cyber_range.engine.attack.fence import Fence
 from cyber_range.engine.attack.intruder import Intruder
@@ -39,6 +39,15 @@ class StreamChannel:
             return bytes(await asyncio.wait_for(self._reader.readexactly(count), timeout))
         except asyncio.IncompleteReadError as exc:
             raise ConnectionResetError("closed by the far side") from exc
+
+    async def line(self, timeout: float) -> bytes:
+        data: bytes = await asyncio.wait_for(self._reader.readline(), timeout)
+        if not data:
+            raise ConnectionResetError("closed by the far side")
+        return data
+
+    async def rest(self, timeout: float) -> bytes:
+        return bytes(await asyncio.wait_for(self._reader.read(-1), timeout))
 
     def close(self) -> None:
         self._writer.close()
@@ -95,6 +104,20 @@ class SshToolbox:
 
     def direct(self) -> Way:
         return OwnFeet(self._net)
+
+    async def ask(self, host: str, port: int, datagram: bytes, timeout: float) -> bytes:
+        heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def on_datagram(data: bytes, peer: Peer) -> None:
+            if peer == (host, port) and not heard.done():
+                heard.set_result(data)
+
+        sender = await self._net.udp(0, on_datagram)
+        try:
+            sender.send(datagram, host, port)
+            return await asyncio.wait_for(heard, timeout)
+        finally:
+            sender.close()
 
     async def log_in(self, host: str, port: int, user: str, password: str) -> Way:
         sock = await self._net.connect(host, port)

@@ -19,6 +19,14 @@ class Channel(Protocol):
         """Exactly `count` bytes; TimeoutError or ConnectionError else."""
         ...
 
+    async def line(self, timeout: float) -> bytes:
+        """Up to and with the next newline; errors as above."""
+        ...
+
+    async def rest(self, timeout: float) -> bytes:
+        """Everything until the far side closes; TimeoutError when it does not."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -43,6 +51,10 @@ class Toolbox(Protocol):
 
     def direct(self) -> Way:
         """Connections from this machine itself: it stands where the target can be reached."""
+        ...
+
+    async def ask(self, host: str, port: int, datagram: bytes, timeout: float) -> bytes:
+        """One datagram from this machine and its answer; TimeoutError when none comes."""
         ...
 
 

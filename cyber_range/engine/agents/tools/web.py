@@ -64,7 +64,8 @@ class Place:
 
     async def walk(self) -> list[str]:
         """Paths of all files below, relative to this folder. ValueError when it is no folder."""
-        found, todo = [], [""]
+        found: list[str] = []
+        todo = [""]
         while todo:
             here = todo.pop()
             status, body = await self.call("GET", self.path.rstrip("/") + "/" + here)
