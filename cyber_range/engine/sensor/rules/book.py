@@ -149,8 +149,10 @@ def _of_app(rules: Sequence[Rule]) -> OfApp:
 
 class Book:
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        # pass rules first: what one of them matches is not said by any other
-        self.rules = sorted(rules, key=lambda rule: (rule.action != "pass", rule.severity, rule.sid))
+        # pass rules first: what one of them matches is not said by any other; then those that set bits others test
+        self.rules = sorted(
+            rules, key=lambda rule: (rule.action != "pass", not rule.sets, bool(rule.bits), rule.severity, rule.sid)
+        )
         self.problems: list[Problem] = []
         self._addresses: list[Addresses] = []
         self._ports: list[Addresses] = []

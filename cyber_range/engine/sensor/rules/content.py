@@ -117,12 +117,11 @@ def _walk(steps: Sequence[Step], index: int, data: bytes, lower: bytes, cursor: 
     if isinstance(step, Content):
         return _content(step, steps, index, data, lower, cursor, budget)
     if isinstance(step, Pcre):
-        match = step.pattern.search(
-            data, cursor if step.relative else 0, min(len(data), (cursor if step.relative else 0) + step.most)
-        )
+        start = cursor if step.relative else 0
+        match = step.pattern.search(data[start : start + step.most])  # cut out, so that ^ means the cursor
         if (match is None) is not step.negated:
             return False
-        return _walk(steps, index + 1, data, lower, match.end() if match else cursor, budget)
+        return _walk(steps, index + 1, data, lower, start + match.end() if match else cursor, budget)
     if isinstance(step, ByteTest):
         value = number(data, (cursor if step.relative else 0) + step.offset, step.size, step.little, step.base)
         if value is None:
