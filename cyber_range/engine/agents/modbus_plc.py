@@ -118,14 +118,15 @@ def modbus_server(memory: Memory, identity: Mapping[str, str], controller: Contr
         return None
 
     bits = -(-memory.size // 16) * 16
-    # lists, not count: pymodbus 3.16 makes count times count registers to check a block, 2 MiB for a moment
+    # Lists, because pymodbus 3.16 applies a count twice (512 registers became 262144); words as bits, because it takes
+    # those as they are and packs and unpacks every register of another type three times. The values come from `access`.
     device = SimDevice(
         id=0,  # answers every unit number, as most controllers with a network port of their own do
         simdata=(
             [SimData(0, values=[False] * bits, datatype=DataType.BITS)],
             [SimData(0, values=[False] * bits, datatype=DataType.BITS)],
-            [SimData(0, values=[0] * memory.size, datatype=DataType.REGISTERS)],
-            [SimData(0, values=[0] * memory.size, datatype=DataType.REGISTERS)],
+            [SimData(0, values=[0] * memory.size, datatype=DataType.BITS)],
+            [SimData(0, values=[0] * memory.size, datatype=DataType.BITS)],
         ),
         action=access,
     )

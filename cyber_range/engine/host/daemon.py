@@ -26,6 +26,7 @@ from typing import Any, cast
 from cyber_range.engine.drivers import registry
 from cyber_range.engine.drivers.base import Driver
 from cyber_range.engine.errors import RangeError, Refused, ScenarioError, UnknownRange
+from cyber_range.engine.host.pool import POOLED, WAITING, WarmPools
 from cyber_range.engine.host.tickets import Tickets
 from cyber_range.engine.lab.addresses import DEFAULT_POOLS, AddressPool
 from cyber_range.engine.lab.compile import Block, block_prefix
@@ -66,6 +67,7 @@ class Daemon:
         self.stopping = asyncio.Event()
         self._drivers: dict[str, Driver] = {}
         self._pool = AddressPool(settings.pools)
+        self.pools = WarmPools(self)
         self._launching: dict[str, asyncio.Task[Lab]] = {}
         self._warned: set[str] = set()
         self._lock_fd = -1
@@ -90,6 +92,7 @@ class Daemon:
                 if any(swept.removed.values()):
                     log.info("swept leftovers of driver %s: %s", name, dict(swept.removed))
         self._reaping = asyncio.get_running_loop().create_task(self._reap())
+        self.pools.start()
 
     def lock(self) -> None:
         """One daemon per state folder. Taken before the socket, so that a second start disturbs nothing."""
@@ -114,6 +117,7 @@ class Daemon:
         if self._reaping is not None:
             self._reaping.cancel()
             await asyncio.gather(self._reaping, return_exceptions=True)
+        await self.pools.stop()
         for task in list(self._launching.values()):
             task.cancel()
         await asyncio.gather(*self._launching.values(), return_exceptions=True)
@@ -152,7 +156,13 @@ class Daemon:
             if saved["state"] == "gone":
                 continue
             try:
-                if name in SURVIVORS and saved["expires"] > time.time() and await self._take_over(folder, saved):
+                warm = saved["labels"].get(POOLED) == WAITING  # nobody's yet: a pool fills up anew
+                if (
+                    name in SURVIVORS
+                    and not warm
+                    and saved["expires"] > time.time()
+                    and await self._take_over(folder, saved)
+                ):
                     keep.add(range_id)
                     continue
                 lab = await self._revive(folder, saved, driver=None)
@@ -180,10 +190,12 @@ class Daemon:
         """The Lab object of a saved range, not running."""
         block = Block(saved["block"])
         lab = Lab(
-            saved_scenario(folder), range_id=saved["range_id"], seed=saved["seed"], team=saved["team"], block=block,
+            saved_scenario(folder), range_id=saved["range_id"], seed=saved["seed"],
+            team=saved.get("drawn_for", saved["team"]), block=block,
             driver=driver or cast(Driver, _Absent(saved["driver"])), folder=folder, labels=saved["labels"], speed=saved["speed"],
             campaign=saved["campaign_mode"], on_wrong=self._owner_of,
         )  # fmt: skip
+        lab.team = saved["team"]
         lab.recall(saved)
         self._pool.hold(lab.range_id, block)
         return lab

@@ -122,6 +122,7 @@ class Verbs:
         labels: dict[str, str] | None = None,
         campaign: Literal["auto", "manual"] = "manual",
         wait: bool = True,
+        claim: bool = False,
     ) -> Answer:
         if (scenario is None) == (document is None):
             raise BadRequest("launch: give either scenario (a name) or document", remedy="See host/README.md")
@@ -130,11 +131,36 @@ class Verbs:
             form = await asyncio.to_thread(daemon.scenario_of_document, document)
         else:
             form = await asyncio.to_thread(daemon.scenario, str(scenario))
+        if claim:
+            if range_id is not None:
+                raise BadRequest(
+                    "launch: a claimed range has an id of its own",
+                    remedy="Leave range_id out and take it from the answer",
+                )
+            taken = await daemon.pools.claim(
+                form, driver=driver, team=team, ttl=ttl, speed=speed, labels=labels or {}, campaign=campaign
+            )
+            if taken is not None:
+                return await _noted(taken)
         lab = await daemon.launch(
             form, seed=seed, team=team, range_id=range_id, driver=driver, ttl=ttl, speed=speed, labels=labels,
             campaign=campaign, wait=wait,
         )  # fmt: skip
         return await _noted(lab)
+
+    async def pool(
+        self,
+        scenario: Word | None = None,
+        driver: Word = "auto",
+        minimum: Annotated[int, Field(ge=0, le=200)] | None = None,
+        maximum: Annotated[int, Field(ge=0, le=200)] | None = None,
+    ) -> Answer:
+        if scenario is not None and minimum is not None:
+            form = await asyncio.to_thread(self._daemon.scenario, scenario)
+            await self._daemon.pools.set(form, driver, minimum, minimum if maximum is None else maximum)
+        elif scenario is not None or minimum is not None or maximum is not None:
+            raise BadRequest("pool: scenario and minimum go together", remedy="Without arguments it lists the pools")
+        return {"pools": self._daemon.pools.as_list()}
 
     async def list(self) -> Answer:
         return {"ranges": [picture.brief(lab) for lab in self._daemon.labs.values()]}

@@ -77,6 +77,7 @@ class Lab:
     ) -> None:
         self.source = scenario
         self.range_id, self.seed, self.team = range_id, seed, team
+        self.drawn_for = team  # whose name went into the draws; a warm range is claimed by a team later
         self.block, self.driver, self.folder = block, driver, folder
         self.labels = dict(labels or {})
         self.speed = speed
@@ -268,6 +269,20 @@ class Lab:
             except BaseException as exc:
                 await self._unmake(f"the reset failed: {exc}")
                 raise
+
+    async def claim(self, *, team: str, ttl: float, speed: float, labels: Mapping[str, str], campaign: str) -> None:
+        """A range that was launched ahead and stood still becomes that team's. Its draws stay: nobody has seen them."""
+        async with self._verb:
+            self._refuse_unless("paused")
+            self.team, self.labels, self.campaign_mode = team, dict(labels), campaign
+            self.speed, self.expires, self.started = speed, time.time() + ttl, time.time()
+            await self.driver.resume(self.range_id)
+            self.bridge.forget_windows()
+            self.clock.set(speed=speed, at=0.0)
+            await self._send_clock()
+            self._move("ready", "claimed from the warm pool")
+            if campaign == "auto":
+                self._spawn("campaign", self._attack_when_normal_is_known())
 
     async def pause(self) -> None:
         """Freezes programs and clock. Pausing a paused range changes nothing."""
@@ -592,7 +607,8 @@ class Lab:
     def saved(self) -> dict[str, Any]:
         """What another daemon needs to go on with this range."""
         return {
-            "range_id": self.range_id, "seed": self.seed, "team": self.team, "block": str(self.block),
+            "range_id": self.range_id, "seed": self.seed, "team": self.team,
+            "drawn_for": self.drawn_for, "block": str(self.block),
             "driver": self.driver.name, "labels": self.labels, "speed": self.speed, "expires": self.expires,
             "started": self.started, "state": self.state, "reason": self.reason, "at": self.clock.now(),
             "saved": time.time(), "campaign_mode": self.campaign_mode, "campaign_started": self.campaign.started,
