@@ -18,7 +18,8 @@ PAGES = {
     "trainer": ["/learn/teaching/", "/range/"],
     "security": ["/drills/", "/range/"],
     "assessor": ["/certification/desk/"],
-    "officer": ["/certification/bureau/"],
+    "officer": ["/certification/bureau/", "/certification/bureau/?map=rate", "/certification/bureau/targets/",
+                "/certification/bureau/workforce/"],
 }  # fmt: skip
 
 

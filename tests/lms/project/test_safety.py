@@ -150,7 +150,7 @@ def test_broken_page_comes_even_when_nobody_s_ways_can_be_read(
     response = broken_page(monkeypatch, client, OSError("database is away"))
 
     assert response.status_code == 500
-    assert "出错了,不是您的问题" in response.content.decode()
+    assert "出错了，不是您的问题" in response.content.decode()
 
 
 @pytest.mark.django_db
