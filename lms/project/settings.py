@@ -16,7 +16,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent.parent
 env = environ.Env()
 
 # --- what the environment may say ---------------------------------------------------------------------------------
-STATE_DIR = Path(env.str("LIANBING_STATE", default=str(BASE_DIR / "var")))
+# Beside the sources in a checkout; an installed copy must not write among its own files.
+CHECKOUT = (BASE_DIR / "pyproject.toml").is_file()
+HOME_STATE = BASE_DIR / "var" if CHECKOUT else Path.home() / ".local" / "state" / "lianbing"
+STATE_DIR = Path(env.str("LIANBING_STATE", default=str(HOME_STATE)))
 DEBUG = env.bool("LIANBING_DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or secret_from(STATE_DIR / "secret_key")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])

@@ -18,6 +18,8 @@ from lms.project import processes
 from lms.project.messages import compile_catalogues
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# Beside the sources in a checkout; an installed copy must not write among its own files (settings.HOME_STATE).
+STATE = ROOT / "var" if (ROOT / "pyproject.toml").is_file() else Path.home() / ".local" / "state" / "lianbing"
 ROLE_WORDS = {
     "learner": "员工 learner",
     "admin": "企业管理员 enterprise admin",
@@ -40,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--port", type=int, default=8000, help="pages; sockets take the next one")
     parser.add_argument("--lan", action="store_true", help="answer other machines of this network, too")
     parser.add_argument("--driver", default="auto", choices=["auto", "docker", "netns", "capsule", "memory"])
-    parser.add_argument("--state", type=Path, default=ROOT / "var" / "demo")
+    parser.add_argument("--state", type=Path, default=STATE / "demo")
     parser.add_argument("--load-only", action="store_true", help="load database and content, start nothing")
     options = parser.parse_args(argv)
     try:
@@ -117,7 +119,6 @@ def load(state: Path) -> int:
     # In a session of its own: Ctrl-C is heard here alone, and the child ends silently instead of with a traceback.
     work = subprocess.Popen(
         [sys.executable, "-m", "django", "prepare_demo"],
-        cwd=ROOT,
         start_new_session=True,
         preexec_fn=processes.die_with_parent,
     )
