@@ -36,7 +36,7 @@ def assess(diary: Diary, *, factory: Organisation, admin: User) -> Assessment:
         facts["等级与得分"] = f"{done.level_name},{rounded(result.score)} 分"
         if result.next:
             facts["离下一级"] = (
-                f"{result.next.name}: 差 {rounded(result.next.points)} 分、{result.next.scenes} 个场景"
+                f"{result.next.name}：差 {rounded(result.next.points)} 分、{result.next.scenes} 个场景"
                 f"(约束性 {result.next.constrained} 个)"
             )
         facts["计划"] = f"{len(rows)} 条，其中升级所需 {sum(row.needed for row in rows)} 条"

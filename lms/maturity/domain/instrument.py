@@ -142,13 +142,13 @@ class Instrument:
 def chosen_options(item: Item, answer: Any) -> list[Option]:
     codes = answer if isinstance(answer, list) else [answer] if answer else []
     if any(not isinstance(code, str) for code in codes):
-        raise AnswerError(f"{item.name}: 选项应为文字代码")
+        raise AnswerError(f"{item.name}：选项应为文字代码")
     known = {option.code: option for option in item.options}
     unknown = [code for code in codes if code not in known]
     if unknown:
-        raise AnswerError(f"{item.name}: 没有选项 {unknown[0]}")
+        raise AnswerError(f"{item.name}：没有选项 {unknown[0]}")
     if item.type != "multiple" and len(codes) > 1:
-        raise AnswerError(f"{item.name}: 只能选一项")
+        raise AnswerError(f"{item.name}：只能选一项")
     return [known[code] for code in dict.fromkeys(codes)]
 
 
@@ -158,7 +158,7 @@ def check_answer(instrument: Instrument, key: str, answer: Any) -> None:
         if key not in instrument.questions():
             raise AnswerError(f"没有场景 {key[6:]}")
         if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer <= 4:
-            raise AnswerError(f"{instrument.scene(key[6:]).title}: 等级应为 0 至 4")
+            raise AnswerError(f"{instrument.scene(key[6:]).title}：等级应为 0 至 4")
         return
     if key not in instrument.questions():
         raise AnswerError(f"没有题目 {key}")
@@ -297,27 +297,27 @@ def sum_faults(data: Mapping[str, Any]) -> Iterator[str]:
     for dimension in data["dimensions"]:
         subs = sum((Decimal(str(sub["points"])) for sub in dimension["subs"]), Decimal(0))
         if subs != Decimal(str(dimension["points"])):
-            yield f"{dimension['name']}: 各子项合计 {subs}，应为 {dimension['points']}"
+            yield f"{dimension['name']}：各子项合计 {subs}，应为 {dimension['points']}"
         for sub in dimension["subs"]:
             items = sum((Decimal(str(item["points"])) for item in sub["items"]), Decimal(0))
             if items != Decimal(str(sub["points"])):
-                yield f"{sub['name']}: 各条目合计 {items}，应为 {sub['points']}"
+                yield f"{sub['name']}：各条目合计 {items}，应为 {sub['points']}"
 
 
 def option_faults(instrument: Instrument) -> Iterator[str]:
     for item in instrument.items:
         if len({option.code for option in item.options}) < len(item.options):
-            yield f"{item.name}: 选项代码重复"
+            yield f"{item.name}：选项代码重复"
         if item.type == "bands":
             edges = [(option.over, option.upto) for option in item.options]
             joined = all(upto == over for (_, upto), (over, _) in pairwise(edges))
             if not joined or edges[0][0] is not None or edges[-1][1] != 100:
-                yield f"{item.name}: 分段应从 0 到 100 首尾相接"
+                yield f"{item.name}：分段应从 0 到 100 首尾相接"
     for rule in instrument.rules:
         if rule.min_constrained > sum(scene.constrained for scene in instrument.scenes) or rule.min_scenes > len(
             instrument.scenes
         ):
-            yield f"{rule.name}: 要求的场景数超过指标中的场景数"
+            yield f"{rule.name}：要求的场景数超过指标中的场景数"
 
 
 def plan_faults(instrument: Instrument) -> Iterator[str]:
@@ -330,7 +330,7 @@ def plan_faults(instrument: Instrument) -> Iterator[str]:
     for item in instrument.items:
         for o in item.options:
             if o.share > 0 and (item.code, o.code) not in advised:
-                yield f"{item.name}: 选项 {o.code} 没有建议"
+                yield f"{item.name}：选项 {o.code} 没有建议"
     scenes = {scene.code for scene in instrument.scenes}
     climbed = {(row["scene"], row["from"]) for row in instrument.plan_scenes}
     for code in sorted({code for code, _ in climbed} - scenes):

@@ -59,8 +59,8 @@ def test_page_s_title_stands_in_the_tab_and_on_top() -> None:
 
     page = render(source, x="<乙>")
 
-    assert "<title>甲 & &lt；乙&gt; · 练兵</title>" in page
-    assert "<h1>甲 & &lt；乙&gt;</h1>" in page
+    assert "<title>甲 & &lt;乙&gt; · 练兵</title>" in page
+    assert "<h1>甲 & &lt;乙&gt;</h1>" in page
 
 
 @pytest.mark.django_db

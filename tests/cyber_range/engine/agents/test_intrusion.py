@@ -173,7 +173,7 @@ async def test_lb_modbus_and_lb_scan_say_what_they_find() -> None:
     assert watch[1].endswith(" 0: 505\n")
     assert watch[1].count("\n") == 1
     assert identity == (0, "厂商: Hengda Automation\n产品代码: HD-F520\n版本: V3.11\n")
-    assert refused == (1, "127.46.0.4 没有照办: function 3: exception 2 (illegal data address)\n")
+    assert refused == (1, "127.46.0.4 没有照办：function 3: exception 2 (illegal data address)\n")
     assert nobody == (1, "连接 127.46.0.5:502 失败：连接被拒绝（端口没有开放）\n")
     assert "127.46.0.4:502  开放  modbus\n    Hengda Automation / HD-F520 / V3.11\n" in scanned[1]
     assert too_wide[0] == 2
@@ -215,4 +215,4 @@ async def test_every_tool_explains_itself_in_chinese(tool: Any) -> None:
         code, text = await typed(tool, person, "--help")
 
     assert code == 0
-    assert "例:" in text
+    assert "例：" in text
