@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cyber_range.engine.process.cnc_workshop import CncWorkshop
 from cyber_range.engine.process.dyeing_vat import DyeingVat
 from cyber_range.engine.process.filling_line import FillingLine
 from cyber_range.engine.process.heat_treatment_furnace import HeatTreatmentFurnace
@@ -18,4 +19,5 @@ MODELS: Mapping[str, Callable[[Mapping[str, Any]], Plant]] = {
     "heat_treatment_furnace": HeatTreatmentFurnace.of,
     "dyeing_vat": DyeingVat.of,
     "water_skid": WaterSkid.of,
+    "cnc_workshop": CncWorkshop.of,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cyber_range.engine.process.logic.cnc_workshop import CncMachineLogic, CoolantStationLogic
 from cyber_range.engine.process.logic.dyeing_vat import DyeDosingLogic, DyeingVatLogic
 from cyber_range.engine.process.logic.filling_line import FillerLogic, TankLogic
 from cyber_range.engine.process.logic.heat_treatment_furnace import FurnaceLogic, FurnaceSafetyLogic, QuenchLogic
@@ -25,4 +26,6 @@ LOGICS: Mapping[str, Callable[[], Logic]] = {
     "water_intake": WaterIntakeLogic,
     "chlorine_dosing": ChlorineDosingLogic,
     "neutralisation": NeutralisationLogic,
+    "cnc_machine": CncMachineLogic,
+    "coolant_station": CoolantStationLogic,
 }
