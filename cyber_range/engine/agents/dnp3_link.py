@@ -125,20 +125,34 @@ class Dnp3Link(asyncio.Protocol):
     async def request(self, function: int, *headers: Header, timeout: float = 5.0) -> list[Fragment]:
         """The fragments of the response; TimeoutError (and a closed link) for none."""
         async with self._turn:
-            if not self.open:
-                raise ConnectionResetError("not connected")
-            self._sequence = self._sequence + 1 & 0x0F
-            self._expected, self._parts = self._sequence, []
-            self._waiting = asyncio.get_running_loop().create_future()
-            self._send(pack_fragment(Fragment(function, self._sequence, headers)))
-            try:
-                return await asyncio.wait_for(self._waiting, timeout)
-            except TimeoutError:
-                self.close()
-                raise TimeoutError(f"no answer within {timeout:g} s") from None
-            finally:
-                self._waiting = None
-                self._sequence = self._expected - 1 & 0x0F if self._parts else self._sequence
+            return await self._exchange(function, headers, timeout)
+
+    async def control(self, header: Header, *, select: bool, timeout: float = 5.0) -> list[Fragment]:
+        """Select and operate with nothing in between (an outstation refuses otherwise), or operate at once."""
+        async with self._turn:
+            if not select:
+                return await self._exchange(Function.DIRECT_OPERATE, (header,), timeout)
+            chosen = await self._exchange(Function.SELECT, (header,), timeout)
+            statuses = [item.flags for part in chosen[-1].headers for item in part.items]
+            if any(statuses) or not statuses:
+                return chosen
+            return await self._exchange(Function.OPERATE, (header,), timeout)
+
+    async def _exchange(self, function: int, headers: tuple[Header, ...], timeout: float) -> list[Fragment]:
+        if not self.open:
+            raise ConnectionResetError("not connected")
+        self._sequence = self._sequence + 1 & 0x0F
+        self._expected, self._parts = self._sequence, []
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._send(pack_fragment(Fragment(function, self._sequence, headers)))
+        try:
+            return await asyncio.wait_for(self._waiting, timeout)
+        except TimeoutError:
+            self.close()
+            raise TimeoutError(f"no answer within {timeout:g} s") from None
+        finally:
+            self._waiting = None
+            self._sequence = self._expected - 1 & 0x0F if self._parts else self._sequence
 
     def _send(self, fragment: bytes) -> None:
         for segment in segments(fragment, self._segment):

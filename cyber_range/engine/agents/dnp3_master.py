@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -133,13 +132,11 @@ class Outstation:
             header = Header(ANALOG_ORDER, FLOAT_ORDER, INDEX_16, (Item(index, value),))
         if self._link is None or not self._link.open:
             raise ConnectionResetError(f"{self.name} is not connected")
-        steps = (Function.SELECT, Function.OPERATE) if self._config.get("select", True) else (Function.DIRECT_OPERATE,)
-        for step in steps:
-            fragments = await self._link.request(step, header)
-            statuses = [item.flags for part in fragments[-1].headers for item in part.items]
-            if statuses != [Status.SUCCESS]:
-                raise Refused(f"{self.name} answered {step.name.lower()} of {tag!r} with status {statuses}")
-        return {"confirmed": True, "control": dataclasses.asdict(header)["group"]}
+        answer = await self._link.control(header, select=bool(self._config.get("select", True)))
+        statuses = [item.flags for part in answer[-1].headers for item in part.items]
+        if statuses != [Status.SUCCESS]:
+            raise Refused(f"{self.name} answered the control of {tag!r} with status {statuses}")
+        return {"confirmed": True}
 
 
 async def run(node: NodeContext) -> None:

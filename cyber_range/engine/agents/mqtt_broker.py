@@ -38,6 +38,7 @@ from cyber_range.engine.agents.mqtt_packets import (
     PUBCOMP,
     PUBREC,
     PUBREL,
+    REFUSED_5,
     UNAVAILABLE,
     UNSUBACK,
     Ack,
@@ -318,9 +319,9 @@ class ClientLink(asyncio.Protocol):
                 if packet is None:
                     break
                 self._take(packet)
-        except WrongVersion:
-            if not self._connected:
-                self.send(Connack(BAD_VERSION))
+        except WrongVersion as exc:
+            if not self._connected and self._transport is not None:
+                self._transport.write(REFUSED_5 if exc.level >= 5 else pack(Connack(BAD_VERSION)))
             self.close()
         except PacketError:
             self.end("broken packet")

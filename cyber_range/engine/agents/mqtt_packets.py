@@ -12,6 +12,7 @@ CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = 8, 9, 10, 11, 12, 13, 14
 ACCEPTED, BAD_VERSION, BAD_CLIENT, UNAVAILABLE, BAD_LOGIN, NOT_AUTHORIZED = range(6)
 FAILURE = 0x80  # in a SUBACK
+REFUSED_5 = bytes((CONNACK << 4, 3, 0, 0x84, 0))  # "unsupported protocol version" in the words of MQTT 5 (its 3.2)
 LEVELS = {"MQTT": 4, "MQIsdp": 3}  # protocol name -> level
 FLAGS = {PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}  # reserved header bits that must be so (2.2.2)
 WITH_ID = frozenset({PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK})
@@ -25,6 +26,10 @@ class PacketError(ValueError):
 
 class WrongVersion(PacketError):
     """A CONNECT of another version of MQTT; it is answered before the connection ends (3.1.2.2)."""
+
+    def __init__(self, protocol: str, level: int) -> None:
+        self.level = level
+        super().__init__(f"{protocol} level {level}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +248,7 @@ def _read_connect(reader: Reader) -> Connect:
     protocol, level = reader.text(), reader.octet()
     if LEVELS.get(protocol) != level:
         if protocol in LEVELS:
-            raise WrongVersion(f"{protocol} level {level}")
+            raise WrongVersion(protocol, level)
         raise PacketError(f"protocol {protocol!r}")
     flags, keep_alive = reader.octet(), struct.unpack(">H", reader.take(2))[0]
     with_will, will_qos, will_retain = bool(flags & 4), flags >> 3 & 3, bool(flags & 0x20)

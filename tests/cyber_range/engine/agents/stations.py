@@ -98,8 +98,8 @@ def mqtt_machine(host: str, plant: str = NO_PLANT, **more: Any) -> dict[str, Any
     }  # fmt: skip
 
 
-def mqtt_panel(host: str) -> dict[str, Any]:
-    device = {"name": "station", "topic": "factory/tank", "tags": ["level_setpoint", "auto", "level"]}
+def mqtt_panel(host: str, topic: str = "factory/tank") -> dict[str, Any]:
+    device = {"name": "station", "topic": topic, "tags": ["level_setpoint", "auto", "level"]}
     return {"broker": host, "user": "panel", "password": "p-secret", "devices": [device], "view_every": 0.2}
 
 

@@ -54,6 +54,8 @@ def until(condition, seconds=20.0):
 
 
 def main(host, port, command=""):
+    out = os.dup(1)
+    os.dup2(2, 1)  # the library says what it does on standard output
     seen = Seen()
     log, listener = asiodnp3.ConsoleLogger().Create(), asiodnp3.PrintingChannelListener().Create()
     application = asiodnp3.DefaultMasterApplication().Create()
@@ -90,12 +92,8 @@ def main(host, port, command=""):
     restart = opendnp3.FunctionCode.COLD_RESTART
     master.PerformFunction("restart", restart, [], opendnp3.TaskConfig().Default())
     time.sleep(1)
-    sys.stdout.write(
-        "\n"
-        + json.dumps({"read": read, "first": first, "ranges": ranges, "int": seen.values.get("Group40Var2/0")})
-        + "\n"
-    )
-    sys.stdout.flush()
+    found = {"read": read, "first": first, "ranges": ranges, "int": seen.values.get("Group40Var2/0")}
+    os.write(out, json.dumps(found).encode() + b"\n")
     assert scan is not None
     os._exit(0)  # the library's threads have no end of their own
 

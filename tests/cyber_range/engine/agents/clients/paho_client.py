@@ -69,8 +69,8 @@ def main(host, port):
     found["refused"] = [client.code for client in refused]
     for client in refused:
         client.stop()
-    panel = Client(host, port, "panel", "panel", "p-secret")
-    visitor = Client(host, port, "visitor", "visitor", "v-secret")
+    panel = Client(host, port, "probe-panel", "panel", "p-secret")
+    visitor = Client(host, port, "probe-visitor", "visitor", "v-secret")
     found["granted"] = panel.subscribe(("a/#", 2), ("a/+/c", 1), ("$SYS/broker/version", 0))
     found["not granted"] = visitor.subscribe(("factory/#", 0), ("factory/tank/tags/level", 1), ("own/visitor/x", 2))
     panel.has(1)
@@ -121,7 +121,7 @@ def main(host, port):
     old.loop_start()
     until(lambda: bool(codes), 10)
     old.loop_stop()
-    found["version 5"] = bool(codes)
+    found["version 5"] = codes[:1]
     for client in (panel, visitor, late, later, rival):
         client.stop()
     again.client.loop_stop()
