@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from cyber_range.engine.attack.fence import Fence
+from cyber_range.engine.attack.middle import Middle
 from cyber_range.engine.attack.registry import STEPS
 from cyber_range.engine.attack.ways import Blocked, Channel, Evidence, Toolbox, Way
 
@@ -30,6 +31,7 @@ class Intruder:
         self.found: dict[str, list[int]] = {}  # host -> open ports
         self.loot: dict[str, bytes] = {}  # name -> what was taken
         self.credential: tuple[str, int, str, str] | None = None
+        self.middle: Middle | None = None  # while it stands between two machines
         self._way: Way | None = None
         self._undoing: dict[object, Undoing] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -106,6 +108,11 @@ class Intruder:
         if name in self._tasks:
             self._tasks[name].cancel()
         self._tasks[name] = asyncio.ensure_future(work)
+
+    def end(self, name: str) -> None:
+        """Gives up work that goes on; nothing when there is none."""
+        if (task := self._tasks.pop(name, None)) is not None:
+            task.cancel()
 
     def undo_with(self, key: object, undoing: Undoing) -> None:
         """How to put this back. The first undoing of a key counts: it knows the value from before the attack."""

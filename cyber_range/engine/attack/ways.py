@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from cyber_range.engine.attack.speakers import (
+    BacnetSpeaker,
+    Dnp3Speaker,
+    EnipSpeaker,
+    Iec104Speaker,
+    MqttSpeaker,
+    OpcUaSpeaker,
+    S7Speaker,
+)
 
 
 class Blocked(Exception):
@@ -27,6 +38,10 @@ class Channel(Protocol):
         """Everything until the far side closes; TimeoutError when it does not."""
         ...
 
+    async def some(self) -> bytes:
+        """Whatever comes next; empty when the far side has closed."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -42,8 +57,33 @@ class Way(Protocol):
     def close(self) -> None: ...
 
 
+Reach = Callable[[str, int, float], Awaitable[Channel]]  # (host, port, seconds): a stream through the way in
+OnFrames = Callable[[list[tuple[int, bytes]]], None]  # (nanoseconds since the epoch, whole Ethernet frame)
+
+
+class Leg(Protocol):
+    """One interface of the intruder's machine."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ip(self) -> str: ...
+    @property
+    def prefix(self) -> int: ...
+    @property
+    def mac(self) -> str: ...
+
+
+class Tap(Protocol):
+    def close(self) -> None: ...
+
+
 class Toolbox(Protocol):
-    """What the intruder's machine can do."""
+    """What the intruder's machine can do.
+
+    The speakers of protocols open their streams with `reach`, so they go through the way in and are fenced as it is;
+    they raise PermissionError for what the device refuses, TimeoutError and OSError when it is not reached.
+    """
 
     async def log_in(self, host: str, port: int, user: str, password: str) -> Way:
         """PermissionError when refused; TimeoutError, ConnectionError when not reached."""
@@ -55,6 +95,28 @@ class Toolbox(Protocol):
 
     async def ask(self, host: str, port: int, datagram: bytes, timeout: float) -> bytes:
         """One datagram from this machine and its answer; TimeoutError when none comes."""
+        ...
+
+    def legs(self) -> Sequence[Leg]: ...
+    async def tap(self, ifname: str, on_frames: OnFrames) -> Tap:
+        """Frames that pass an own interface; PermissionError where raw sockets are not allowed."""
+        ...
+
+    def send_frames(self, ifname: str, frames: Sequence[bytes]) -> int: ...
+    def sockets(self) -> list[dict[str, Any]]:
+        """The machine's own connections: {local, remote, state}."""
+        ...
+
+    async def s7(self, reach: Reach, host: str, port: int, slot: int) -> S7Speaker: ...
+    async def enip(self, reach: Reach, host: str, port: int) -> EnipSpeaker: ...
+    async def opcua(self, reach: Reach, host: str, port: int, user: str, password: str) -> OpcUaSpeaker: ...
+    async def iec104(self, reach: Reach, host: str, port: int, common: int) -> Iec104Speaker: ...
+    async def dnp3(self, reach: Reach, host: str, port: int, own: int, station: int) -> Dnp3Speaker: ...
+    async def mqtt(
+        self, reach: Reach, host: str, port: int, client: str, user: str, password: str
+    ) -> MqttSpeaker: ...
+    async def bacnet(self, instance: int) -> BacnetSpeaker:
+        """Datagrams, so from this machine itself, not through a session."""
         ...
 
 
