@@ -20,8 +20,10 @@ from cyber_range.engine.scenario.model import (
     HostDraw,
     IntDraw,
     PasswordDraw,
+    RecordsDraw,
     Scenario,
 )
+from cyber_range.engine.scenario.records import table
 
 _PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # noqa: S105 - an alphabet; nothing that looks like 0, 1, l, I or O
 _SYLLABLES = (  # noqa: SIM905 - a hundred words read better as text
@@ -86,6 +88,12 @@ def draw_value(
         return "".join(_PASSWORD_ALPHABET[stream.below(len(_PASSWORD_ALPHABET))] for _ in range(draw.length))
     if isinstance(draw, HexDraw):
         return stream.take(draw.bytes).hex()
+    if isinstance(draw, RecordsDraw):
+        count = draw.low + stream.below(draw.high - draw.low + 1)
+        csv = table(stream.below, count, draw.columns)
+        column = list(draw.columns.values()).index("code")
+        row = 1 + stream.below(count)
+        return {"csv": csv, "count": count, "canary": csv.splitlines()[row].split(",")[column]}
     words = ["".join(_SYLLABLES[stream.below(len(_SYLLABLES))] for _ in range(2)) for _ in range(draw.count)]
     return draw.separator.join(words)
 

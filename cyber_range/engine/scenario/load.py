@@ -34,6 +34,7 @@ from cyber_range.engine.scenario.model import (
     SolverSubmit,
     SolverWaitObjective,
     SolverWaitStep,
+    draw_parts,
 )
 
 Path_ = tuple[str | int, ...]
@@ -628,6 +629,14 @@ def _bad_reference(reference: str, scenario: Scenario, nodes: Any, zones: Any) -
     if head == "draw":
         if rest in scenario.draws:
             return None
+        name, dot, part = rest.partition(".")
+        if dot and name in scenario.draws:
+            parts = draw_parts(scenario.draws[name])
+            if part in parts:
+                return None
+            return f'the draw "{name}" has no part "{part}"', (
+                f"It has: {', '.join(parts)}" if parts else "It is one plain value"
+            )
         close = difflib.get_close_matches(rest, list(scenario.draws), n=1)
         return f'there is no draw "{rest}"', (f'Did you mean "{close[0]}"?' if close else f"Add draws.{rest}")
     if head == "node":

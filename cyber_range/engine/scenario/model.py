@@ -3,6 +3,7 @@
 A scenario is data. Any string in it may hold references that are filled in per range:
 
     ${draw.NAME}              the team's value of a draw, in its own type when the reference is the whole string
+    ${draw.NAME.KEY}          a part of it: csv, count, canary of records; a key that every choice has
     ${node.NAME.ip}           address of the node's first leg; ${node.NAME.ip.ZONE} of its leg in ZONE; .mac and .mac.ZONE too
     ${zone.NAME.subnet}       "10.77.3.16/28"; also .first .last (host addresses), .broadcast, .prefix (int), .bridge
     ${process}                all of process.yml; ${process.tank.area} a part of it
@@ -149,9 +150,39 @@ class WordDraw(Form):
     separator: str = "-"
 
 
+class RecordsDraw(Form):
+    """A table of invented people as CSV: `${draw.NAME.csv}`, its rows `${draw.NAME.count}`, one value that stands in no
+    other team's table `${draw.NAME.canary}`. Telephone numbers begin with 100, which no operator gives out."""
+
+    kind: Literal["records"]
+    low: int = Field(ge=1, le=2000, description="fewest rows")
+    high: int = Field(ge=1, le=2000, description="most rows")
+    columns: dict[str, Literal["number", "name", "phone", "address", "date", "money", "code"]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _order(self) -> RecordsDraw:
+        if self.high < self.low:
+            raise PydanticCustomError("range_order", "high must not be below low")
+        if "code" not in self.columns.values():
+            raise PydanticCustomError("records_code", "one column must be a code: the canary stands in it")
+        return self
+
+
+RECORDS_PARTS = ("csv", "count", "canary")
+
 Draw = Annotated[
-    IntDraw | FloatDraw | ChoiceDraw | HostDraw | PasswordDraw | HexDraw | WordDraw, Field(discriminator="kind")
+    IntDraw | FloatDraw | ChoiceDraw | HostDraw | PasswordDraw | HexDraw | WordDraw | RecordsDraw,
+    Field(discriminator="kind"),
 ]
+
+
+def draw_parts(draw: Draw) -> tuple[str, ...]:
+    """What may stand behind the draw's name: parts of records, keys that every choice of mappings has."""
+    if isinstance(draw, RecordsDraw):
+        return RECORDS_PARTS
+    if isinstance(draw, ChoiceDraw) and all(isinstance(value, dict) for value in draw.values):
+        return tuple(key for key in draw.values[0] if all(key in value for value in draw.values))
+    return ()
 
 
 # ---------------------------------------------------------------- network
