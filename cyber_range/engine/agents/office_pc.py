@@ -1,7 +1,7 @@
 """An office computer at work: reads and saves files on the share, looks at the historian, writes mail.
 
 Spec: `share` {host, port, user, password, read: [path…], write?: path}, `historian` {host, port, path}, `mail` {host,
-port, sender, to: [address…], subjects: […]}, `every` (mean s between two actions, 12). Anything missing is not done.
+port, sender, to: [address…], subjects: […]}, `dns` {server, names: [...]}, `every` (mean s between two actions, 12). Anything missing is not done.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from email.message import EmailMessage
 from typing import Any
 
+from cyber_range.engine.agents import dns_wire as wire
 from cyber_range.engine.agents.context import Net, NodeContext, answer
 from cyber_range.engine.agents.http_door import fetch
 
@@ -42,8 +43,24 @@ async def run(node: NodeContext) -> None:
         message.set_content("见附件。\n" * chance.randrange(2, 30))
         await send_mail(node.net, str(mail["host"]), int(mail.get("port", 25)), message)
 
+    async def ask_names() -> None:
+        dns = node.spec["dns"]
+        question = wire.Question(chance.randrange(0x10000), str(chance.choice(dns["names"])), wire.A)
+        heard = asyncio.Event()
+        sender = await node.net.udp(0, lambda data, peer: heard.set())
+        try:
+            sender.send(wire.query(question), str(dns["server"]), 53)
+            await asyncio.wait_for(heard.wait(), 3)
+        finally:
+            sender.close()
+
     actions: list[tuple[str, Callable[[], Awaitable[None]], float]] = []
-    for name, action, weight in (("share", browse, 5.0), ("historian", look, 3.0), ("mail", write_mail, 2.0)):
+    for name, action, weight in (
+        ("share", browse, 5.0),
+        ("historian", look, 3.0),
+        ("mail", write_mail, 2.0),
+        ("dns", ask_names, 6.0),
+    ):
         if name in node.spec:
             actions.append((name, action, weight))
 

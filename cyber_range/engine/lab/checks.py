@@ -28,6 +28,7 @@ from cyber_range.engine.scenario.model import (
     PlantCountCheck,
     PollAliveCheck,
     RegisterValueCheck,
+    StateCheck,
     SubmissionCheck,
 )
 
@@ -102,6 +103,8 @@ class Measuring:
                 return await self._login(check)
             if isinstance(check, RegisterValueCheck):
                 return await self._register(check)
+            if isinstance(check, StateCheck):
+                return await self._state(check)
             return await self._file(check)
         except (TimeoutError, RangeError) as exc:
             why = str(exc) or "no answer in time"
@@ -273,6 +276,16 @@ class Measuring:
             holds = _between(float(value), check.low, check.high)
         wanted = f"= {check.equals}" if check.equals is not None else _band(check.low, check.high)
         return self._said(check, holds, value, wanted, check.node, table=check.table, address=int(check.address))
+
+    async def _state(self, check: StateCheck) -> Measured:
+        program = check.program or self._first_program(check.node)
+        reply = await self._ask(check.node, program, {**check.args, "kind": check.ask}, 5)
+        _refuse_error(reply)
+        found = reply.get(check.field)
+        return self._said(
+            check, None if found is None else found == check.equals, found, f"= {check.equals}", check.node,
+            asked=check.ask, field=check.field,
+        )  # fmt: skip
 
     async def _file(self, check: FileHashCheck) -> Measured:
         program = check.program or self._first_program(check.node)

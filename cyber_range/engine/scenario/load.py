@@ -34,6 +34,7 @@ from cyber_range.engine.scenario.model import (
     SolverSubmit,
     SolverWaitObjective,
     SolverWaitStep,
+    StateCheck,
     draw_parts,
 )
 
@@ -558,7 +559,7 @@ def _check_check(path: Path_, one: Any, nodes: Any, zones: Any, problem: Any, un
         and one.zone not in zones
     ):
         yield unknown((*path, "zone"), "zone", one.zone, zones)
-    if isinstance(one, RegisterValueCheck | FileHashCheck):
+    if isinstance(one, RegisterValueCheck | FileHashCheck | StateCheck):
         if one.node not in nodes:
             yield unknown((*path, "node"), "node", one.node, nodes)
         elif nodes[one.node].shell:

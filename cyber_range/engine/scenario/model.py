@@ -424,6 +424,18 @@ class FileHashCheck(Form):
     content: str | None = None
 
 
+class StateCheck(Form):
+    """What a program says of itself when it is asked: an account is disabled, a name is blocked, a controller runs."""
+
+    kind: Literal["state"]
+    node: Name
+    program: Name | None = None
+    ask: Literal["account", "blocked", "patched", "state"]
+    args: dict[str, Any] = Field(default_factory=dict, alias="with")
+    field: Name = Field(description="key of the reply")
+    equals: bool | Number | str
+
+
 class CounterCheck(Form):
     """A counter of a program (sensor, firewall probe) grew by at least / at most so much in the last `within` scenario seconds."""
 
@@ -445,6 +457,7 @@ Check = Annotated[
     | LoginCheck
     | RegisterValueCheck
     | FileHashCheck
+    | StateCheck
     | CounterCheck,
     Field(discriminator="kind"),
 ]

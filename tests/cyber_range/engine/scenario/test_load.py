@@ -122,7 +122,7 @@ def test_story_and_process_are_joined(tmp_path: Path) -> None:
         ("title: 墙\n", "title: 墙\n    title: 墙\n", 'scenario.yml:17: "title" is written twice. Keep one of them'),
         ("legs: [office]\n", "legs: [office\n", "scenario.yml:19: this is not YAML: expected ',' or ']', but got ':'"),
         ("kind: host, zone: office", "kind: hosts, zone: office",
-         'scenario.yml:13: draws.where: kind "hosts" is not known. Allowed: int, float, choice, host, password, hex, word'),
+         'scenario.yml:13: draws.where: kind "hosts" is not known. Allowed: int, float, choice, host, password, hex, word, records'),
     ],
 )  # fmt: skip
 def test_mistake_is_named_with_file_line_and_remedy(tmp_path: Path, was: str, becomes: str, said: str) -> None:
