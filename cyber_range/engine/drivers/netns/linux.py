@@ -33,6 +33,8 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME = 1, 4, 15
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
+HUGE, MADV_COLLAPSE = 2 << 20, 25
+
 MACHINE = platform.machine()
 SYSCALLS = {  # number of the calls glibc 2.31 does not wrap; the new ones are equal on both machines
     "x86_64": {"pivot_root": 155, "capset": 126, "seccomp": 317, "close_range": 436, "clone": 56},
@@ -254,6 +256,24 @@ def load_seccomp(program: bytes) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     syscall("seccomp", SYSCALLS[MACHINE]["seccomp"], 1, 0, fprog)
+
+
+def collapse_memory() -> int:
+    """Puts our anonymous memory into huge pages (MADV_COLLAPSE, Linux 6.1); how many mebibytes. A kernel without: 0.
+
+    A fork then copies one entry for 2 MiB instead of 512; a child that writes gets its own 4 KiB as before.
+    """
+    done = 0
+    for line in read_text("/proc/self/maps").splitlines():
+        fields = line.split()
+        if fields[1] != "rw-p" or (len(fields) > 5 and fields[5] != "[heap]"):
+            continue
+        first, last = (int(part, 16) for part in fields[0].split("-"))
+        first, last = -(-first // HUGE) * HUGE, last // HUGE * HUGE
+        for place in range(first, last, HUGE):
+            if _libc.madvise(ctypes.c_void_p(place), ctypes.c_size_t(HUGE), ctypes.c_int(MADV_COLLAPSE)) == 0:
+                done += HUGE >> 20
+    return done
 
 
 def read_text(path: str) -> str:

@@ -121,6 +121,7 @@ def main() -> None:
     gc.collect()
     kept = fill_holes()
     gc.freeze()
+    linux.collapse_memory()
     wire.send(sock, {"event": "ready", "uid": os.geteuid(), "skipped": skipped})
     serve(sock, sources, config["owner"])
     del kept
