@@ -13,6 +13,7 @@ from typing import Any
 from cyber_range.engine.agents.context import NodeContext, Peer, answer
 from cyber_range.engine.agents.fieldbus import CONTROLLER_PORT, PLANT_PORT, pack, unpack
 from cyber_range.engine.process.catalogue import MODELS
+from cyber_range.engine.process.variable import Variable
 
 TICK = 0.05  # s of wall time
 TELEMETRY_EVERY = 2  # ticks: 10 Hz
@@ -37,9 +38,18 @@ async def run(node: NodeContext) -> None:
     async def read_values(_: dict[str, Any]) -> dict[str, Any]:
         return {"t": round(node.clock.now(), 3), "values": model.values()}
 
+    described: list[Variable] = []
+
+    def describe() -> None:
+        """Says what the variables are, and again when an alarm limit was moved in a controller."""
+        now = list(model.variables())
+        if now != described:
+            described[:] = now
+            node.emit("variables", variables=[variable.as_dict() for variable in now])
+
     async def tick() -> None:
-        node.emit("variables", variables=[variable.as_dict() for variable in model.variables()])
-        then, number, tripped = node.clock.now(), 0, False
+        describe()
+        then, number = node.clock.now(), 0
         begun = time.monotonic()
         while True:
             for name, address in controllers.items():
@@ -56,11 +66,8 @@ async def run(node: NodeContext) -> None:
             then = now
             for kind, data in model.events():
                 node.emit(kind, t=round(now, 3), **data)
-            if model.tripped != tripped:
-                tripped = model.tripped
-                text = "联锁动作，灌装停机" if tripped else "联锁已复位"
-                node.emit("trip", t=round(now, 3), name="tripped", value=int(tripped), text=text)
             if number % TELEMETRY_EVERY == 0:
+                describe()
                 node.emit("telemetry", t=round(now, 3), values=model.values())
 
     node.emit("ready")

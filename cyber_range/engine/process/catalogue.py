@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cyber_range.engine.process.cnc_workshop import CncWorkshop
+from cyber_range.engine.process.cold_store import ColdStore
 from cyber_range.engine.process.dyeing_vat import DyeingVat
 from cyber_range.engine.process.filling_line import FillingLine
 from cyber_range.engine.process.heat_treatment_furnace import HeatTreatmentFurnace
@@ -20,4 +21,5 @@ MODELS: Mapping[str, Callable[[Mapping[str, Any]], Plant]] = {
     "dyeing_vat": DyeingVat.of,
     "water_skid": WaterSkid.of,
     "cnc_workshop": CncWorkshop.of,
+    "cold_store": ColdStore.of,
 }

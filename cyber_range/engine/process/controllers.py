@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cyber_range.engine.process.logic.cnc_workshop import CncMachineLogic, CoolantStationLogic
+from cyber_range.engine.process.logic.cold_store import ColdRoomsLogic, GlycolChillerLogic
 from cyber_range.engine.process.logic.dyeing_vat import DyeDosingLogic, DyeingVatLogic
 from cyber_range.engine.process.logic.filling_line import FillerLogic, TankLogic
 from cyber_range.engine.process.logic.heat_treatment_furnace import FurnaceLogic, FurnaceSafetyLogic, QuenchLogic
@@ -28,4 +29,6 @@ LOGICS: Mapping[str, Callable[[], Logic]] = {
     "neutralisation": NeutralisationLogic,
     "cnc_machine": CncMachineLogic,
     "coolant_station": CoolantStationLogic,
+    "cold_rooms": ColdRoomsLogic,
+    "glycol_chiller": GlycolChillerLogic,
 }
