@@ -11,7 +11,7 @@ from typing import Any
 from asyncua import Client, ua
 from asyncua.client.ua_client import UaClientState
 
-from cyber_range.engine.agents.context import Net
+from cyber_range.engine.agents.context import Connecting
 
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # the station shows the age of its values instead
 TIMEOUT = 3.0  # s for one answer
@@ -21,13 +21,13 @@ class OpcUaLink:
     """One session. Any failure closes it; the owner opens a new one (see `connect`)."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self.client = client
         self._closing: asyncio.Task[None] | None = None
         self._types: dict[str, Any] = {}
         self.open = True
 
     @classmethod
-    async def connect(cls, net: Net, host: str, port: int = 4840, user: str = "", password: str = "") -> OpcUaLink:
+    async def connect(cls, net: Connecting, host: str, port: int = 4840, user: str = "", password: str = "") -> OpcUaLink:
         """ConnectionError when the server refuses the session."""
         client = Client(f"opc.tcp://{host}:{port}/", timeout=TIMEOUT)
         if user:
@@ -59,12 +59,12 @@ class OpcUaLink:
 
     async def _close(self) -> None:
         with contextlib.suppress(Exception):  # it is being given up; the server forgets the session by itself
-            await asyncio.wait_for(self._client.disconnect(), TIMEOUT)
+            await asyncio.wait_for(self.client.disconnect(), TIMEOUT)
 
     async def read(self, nodes: Sequence[str]) -> list[float | None]:
         """Values as numbers; None for what is none. ConnectionError for a refused read."""
         try:
-            found = await self._client.read_values([self._client.get_node(node) for node in nodes])
+            found = await self.client.read_values([self.client.get_node(node) for node in nodes])
         except ua.UaError as exc:
             raise ConnectionError(str(exc)) from exc
         return [float(value) if isinstance(value, (bool, int, float)) else None for value in found]
@@ -72,7 +72,7 @@ class OpcUaLink:
     async def write(self, node: str, value: float) -> None:
         """In the type the variable has."""
         try:
-            variable = self._client.get_node(node)
+            variable = self.client.get_node(node)
             if node not in self._types:
                 self._types[node] = await variable.read_data_type_as_variant_type()
             kind = self._types[node]

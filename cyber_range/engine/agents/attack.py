@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncssh
 
-from cyber_range.engine.agents.context import Net, NodeContext, Peer, answer
+from cyber_range.engine.agents.attack_speakers import Speakers
+from cyber_range.engine.agents.context import Closable, Interface, Net, NodeContext, OnFrames, Peer, answer
 from cyber_range.engine.agents.probe import handlers
+from cyber_range.engine.agents.sockets import connections
 from cyber_range.engine.attack.fence import Fence
 from cyber_range.engine.attack.intruder import Intruder
 from cyber_range.engine.attack.steps import FAMILIES
@@ -48,6 +50,9 @@ class StreamChannel:
 
     async def rest(self, timeout: float) -> bytes:
         return bytes(await asyncio.wait_for(self._reader.read(-1), timeout))
+
+    async def some(self) -> bytes:
+        return bytes(await self._reader.read(65536))
 
     def close(self) -> None:
         self._writer.close()
@@ -98,8 +103,11 @@ class OwnFeet:
         """There is nothing to leave."""
 
 
-class SshToolbox:
+class SshToolbox(Speakers):
+    """The machine itself, and SSH to others."""
+
     def __init__(self, net: Net) -> None:
+        super().__init__(net)
         self._net = net
 
     def direct(self) -> Way:
@@ -118,6 +126,19 @@ class SshToolbox:
             return await asyncio.wait_for(heard, timeout)
         finally:
             sender.close()
+
+    def legs(self) -> list[Interface]:
+        return self._net.interfaces()
+
+    async def tap(self, ifname: str, on_frames: OnFrames) -> Closable:
+        return await self._net.tap(ifname, on_frames)
+
+    def send_frames(self, ifname: str, frames: Sequence[bytes]) -> int:
+        return self._net.send_frames(ifname, frames)
+
+    def sockets(self) -> list[dict[str, Any]]:
+        known = getattr(self._net, "connections", None)  # a network without a kernel knows them itself
+        return known() if known is not None else connections()
 
     async def log_in(self, host: str, port: int, user: str, password: str) -> Way:
         sock = await self._net.connect(host, port)

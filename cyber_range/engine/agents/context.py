@@ -100,17 +100,21 @@ class Firewall(Protocol):
         ...
 
 
-class Net(Protocol):
-    """The node's network. Hosts are IPv4 addresses or names of the plan's `hosts` lines."""
-
-    async def create_server(self, factory: ProtocolFactory, port: int) -> Closable:
-        """Listens on every leg; a protocol's transport answers get_extra_info("peername") with the `Peer`."""
-        ...
+class Connecting(Protocol):
+    """What a client of a stream protocol needs: a node's network has it, and so has a session that leads elsewhere."""
 
     async def create_connection(
         self, factory: ProtocolFactory, host: str, port: int, *, timeout: float = 5.0
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """ConnectionRefusedError when nothing listens, TimeoutError when packets are dropped."""
+        ...
+
+
+class Net(Connecting, Protocol):
+    """The node's network. Hosts are IPv4 addresses or names of the plan's `hosts` lines."""
+
+    async def create_server(self, factory: ProtocolFactory, port: int) -> Closable:
+        """Listens on every leg; a protocol's transport answers get_extra_info("peername") with the `Peer`."""
         ...
 
     async def connect(self, host: str, port: int, *, timeout: float = 5.0) -> socket.socket:

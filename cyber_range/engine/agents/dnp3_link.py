@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from cyber_range.engine.agents.context import Net
+from cyber_range.engine.agents.context import Connecting
 from cyber_range.engine.agents.dnp3_frames import (
     ACK,
     CONFIRMED,
@@ -53,7 +53,7 @@ class Dnp3Link(asyncio.Protocol):
     @classmethod
     async def connect(
         cls,
-        net: Net,
+        net: Connecting,
         host: str,
         port: int = 20000,
         *,

@@ -25,7 +25,7 @@ from cyber_range.engine.agents.cip_objects import (
     UPLOAD_TRANSFER,
 )
 from cyber_range.engine.agents.cip_tags import FORMATS, TYPES
-from cyber_range.engine.agents.context import Net
+from cyber_range.engine.agents.context import Connecting
 from cyber_range.engine.agents.enip_wire import CipError, Frame, Path, Request
 
 READS_AT_ONCE = 16  # tags of one packet: names of 25 letters stay below the 504 bytes of an unconnected message
@@ -43,7 +43,7 @@ class EnipLink(asyncio.Protocol):
         self.session = 0
 
     @classmethod
-    async def connect(cls, net: Net, host: str, port: int = wire.PORT, *, timeout: float = 3.0) -> EnipLink:
+    async def connect(cls, net: Connecting, host: str, port: int = wire.PORT, *, timeout: float = 3.0) -> EnipLink:
         """With a registered session."""
         _, protocol = await net.create_connection(cls, host, port, timeout=timeout)
         assert isinstance(protocol, cls)

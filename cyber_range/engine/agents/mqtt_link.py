@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable
 from typing import cast
 
-from cyber_range.engine.agents.context import Net
+from cyber_range.engine.agents.context import Connecting
 from cyber_range.engine.agents.mqtt_packets import (
     ACCEPTED,
     DISCONNECT,
@@ -63,7 +63,7 @@ class MqttLink(asyncio.Protocol):
     @classmethod
     async def open(
         cls,
-        net: Net,
+        net: Connecting,
         host: str,
         port: int,
         connect: Connect,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from cyber_range.engine.agents import s7_blocks, s7_wire
-from cyber_range.engine.agents.context import Net
+from cyber_range.engine.agents.context import Connecting
 from cyber_range.engine.agents.s7_memory import DB, Place
 from cyber_range.engine.agents.s7_wire import ACK, ACK_DATA, JOB, USERDATA, Item, Pdu
 
@@ -40,7 +40,7 @@ class S7Link(asyncio.Protocol):
         self.pdu_size = 240
 
     @classmethod
-    async def connect(cls, net: Net, host: str, port: int = 102, *, slot: int = 2, timeout: float = 3.0) -> S7Link:
+    async def connect(cls, net: Connecting, host: str, port: int = 102, *, slot: int = 2, timeout: float = 3.0) -> S7Link:
         """After COTP connect and setup; ConnectionRefusedError when the slot does not answer."""
         _, protocol = await net.create_connection(cls, host, port, timeout=timeout)
         assert isinstance(protocol, cls)

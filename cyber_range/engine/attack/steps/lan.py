@@ -317,4 +317,6 @@ async def watched(middle: Middle, args: Mapping[str, Any]) -> dict[str, Any]:
     before = (middle.counts.relayed, middle.counts.rewritten, middle.counts.kept_back)
     await asyncio.sleep(min(30.0, float(args.get("seconds", 2))))
     after = (middle.counts.relayed, middle.counts.rewritten, middle.counts.kept_back)
-    return dict(zip(("relayed", "rewritten", "kept_back"), (b - a for a, b in zip(before, after, strict=True)), strict=True))
+    return dict(
+        zip(("relayed", "rewritten", "kept_back"), (b - a for a, b in zip(before, after, strict=True)), strict=True)
+    )
