@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import asyncssh
@@ -24,6 +25,7 @@ from cyber_range.engine.attack.ways import Channel, Way
 from cyber_range.engine.traffic.compiled import compiled
 
 DECLARED = "cyber_range.engine.attack.declared"
+CONSOLE = 10.0  # s for a command at a console
 
 
 class StreamChannel:
@@ -83,6 +85,15 @@ class SshWay:
             raise ConnectionResetError(str(exc)) from exc
         return StreamChannel(reader, writer)
 
+    async def run(self, command: str) -> tuple[int, str]:
+        try:
+            done = await asyncio.wait_for(self._connection.run(command), CONSOLE)
+        except asyncssh.ChannelOpenError as exc:
+            raise PermissionError(exc.reason) from exc
+        except asyncssh.Error as exc:
+            raise ConnectionResetError(str(exc)) from exc
+        return (done.exit_status if done.exit_status is not None else 255), str(done.stdout or "")
+
     def close(self) -> None:
         self._connection.abort()
 
@@ -98,6 +109,9 @@ class OwnFeet:
     async def open(self, host: str, port: int, timeout: float) -> Channel:
         sock = await self._net.connect(host, port, timeout=timeout)
         return StreamChannel(*await asyncio.open_connection(sock=sock))
+
+    async def run(self, command: str) -> tuple[int, str]:
+        raise PermissionError("this machine's own programs are no console")
 
     def close(self) -> None:
         """There is nothing to leave."""
@@ -135,6 +149,12 @@ class SshToolbox(Speakers):
 
     def send_frames(self, ifname: str, frames: Sequence[bytes]) -> int:
         return self._net.send_frames(ifname, frames)
+
+    async def listen(self, port: int, serve: Callable[[Channel], Awaitable[None]]) -> Closable:
+        async def on_socket(sock: socket.socket, _: Peer) -> None:
+            await serve(StreamChannel(*await asyncio.open_connection(sock=sock)))
+
+        return await self._net.serve_sockets(port, on_socket)
 
     def sockets(self) -> list[dict[str, Any]]:
         known = getattr(self._net, "connections", None)  # a network without a kernel knows them itself

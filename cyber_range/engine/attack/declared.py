@@ -17,6 +17,7 @@ from scapy.contrib.modbus import (
     ModbusPDU04ReadInputRegistersRequest,
     ModbusPDU05WriteSingleCoilRequest,
     ModbusPDU06WriteSingleRegisterRequest,
+    ModbusPDU08DiagnosticsRequest,
     ModbusPDU2B0EReadDeviceIdentificationRequest,
 )
 
@@ -29,6 +30,7 @@ FRAMES = {
     "read_input": ModbusPDU04ReadInputRegistersRequest(startAddr=0, quantity=1),
     "write_coil": ModbusPDU05WriteSingleCoilRequest(outputAddr=0, outputValue=0),
     "write_holding": ModbusPDU06WriteSingleRegisterRequest(registerAddr=0, registerValue=0),
+    "restart": ModbusPDU08DiagnosticsRequest(subFunc=1, data=[0]),
     "identify": ModbusPDU2B0EReadDeviceIdentificationRequest(readCode=1, objectId=0),
 }
 
