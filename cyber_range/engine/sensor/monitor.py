@@ -24,6 +24,7 @@ from cyber_range.engine.sensor.rules.rule import Rule, Sight
 from cyber_range.engine.sensor.streams import MODULUS, Stream, after
 
 IDLE = 300.0  # s after which a quiet conversation is forgotten
+UNANSWERED = 60.0  # s a request waits for its answer
 MOST_CONVERSATIONS = 20_000  # beyond, the oldest half is forgotten: a flood may not eat the sensor's memory
 PROTOCOLS = {1: "icmp", TCP: "tcp", UDP: "udp"}
 IPV4_PLAIN = b"\x08\x00\x45"  # EtherType IPv4, version 4, no IP options
@@ -35,15 +36,20 @@ _TCP_FIELDS = struct.Struct(">HxxH16xIIBB")
 
 
 class _Zone:
-    """Sides by the 12 bytes source, target, source port, target port as the frame has them."""
+    """Sides by the 12 bytes source, target, source port, target port as the frame has them.
 
-    __slots__ = ("name", "other", "tcp", "udp")
+    `knocks` are connection requests nobody has answered yet: [frames, bytes, last seen, first frame]. A scan or a flood
+    makes thousands of them, so they cost no conversation before somebody answers.
+    """
+
+    __slots__ = ("knocks", "name", "other", "tcp", "udp")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.tcp: dict[bytes, Side] = {}
         self.udp: dict[bytes, Side] = {}
         self.other: dict[tuple[bytes, bytes, int], Flow] = {}
+        self.knocks: dict[bytes, list[Any]] = {}
 
 
 class Monitor:
@@ -70,6 +76,7 @@ class Monitor:
         self.shed_payloads = 0
         self._epoch = 1  # what messages are marked calm with: a new number takes all marks back
         self._zones: dict[str, _Zone] = {}
+        self._folded: dict[tuple[str, bytes, bytes, int, int], list[int]] = {}
         self._symmetric: dict[tuple[str, str, bytes, bytes, int], list[int]] = {}
 
     # ------------------------------------------------------------ the loop
@@ -98,7 +105,13 @@ class Monitor:
                 self._slowly(table, item)
                 continue
             side = tcp.get(frame[26:38])
-            if side is None or not side.packets:  # new, or the first since the last report
+            if side is None:
+                if frame[47] & 0x17 == SYN and not (frame[20] & 0x3F or frame[21]):
+                    self._knock(table, item)
+                else:
+                    self._slowly(table, item)
+                continue
+            if not side.packets:  # the first since the last report
                 self._slowly(table, item)
                 continue
             total, fragment, sequence, acknowledged, offset, flags = fields(frame, 16)
@@ -217,16 +230,75 @@ class Monitor:
         if plan.raw is not None and packet.payload:
             self._raw(side, item, packet.payload, 0)
 
+    def _knock(self, table: _Zone, item: Item) -> None:
+        """A request to open a conversation that is not known."""
+        at, frame = item
+        key = frame[26:38]
+        knock = table.knocks.get(key)
+        src, dst, sport, dport = frame[26:30], frame[30:34], frame[34] << 8 | frame[35], frame[36] << 8 | frame[37]
+        seconds = at / SECOND
+        if knock is None:
+            if len(table.knocks) >= MOST_CONVERSATIONS:
+                self._fold(table, at)
+            knock = table.knocks[key] = [0, 0, 0, item]
+            self._host(table.name, src, frame[6:12], seconds)
+        knock[0] += 1
+        knock[1] += len(frame)
+        knock[2] = at
+        self.alerts.before, self.alerts.current = None, item
+        self.watch.on_syn(seconds, table.name, src, dst, dport)
+        plan = self.book.plan(TCP, src, sport, dst, dport, True)
+        if plan.packet and (rules := plan.of_packet(frame[47])):
+            sight = Sight(seconds, True, None, src, dst, b"", None, frame[47], 0)
+            for rule in self.book.matches(rules, sight):
+                packet = decode(frame)
+                assert isinstance(packet, Packet)
+                self._say(rule, self._side(table, item, packet), item)
+
+    def _fold(self, table: _Zone, before: int) -> None:
+        """Unanswered requests not repeated since are forgotten; what they counted is kept for the next report."""
+        for key in [key for key, knock in table.knocks.items() if knock[2] <= before]:
+            knock = table.knocks.pop(key)
+            if knock[0]:
+                self._count_knock(table.name, key, knock, self._folded)
+
+    def _count_knock(
+        self, zone: str, key: bytes, knock: list[Any], flows: dict[tuple[str, bytes, bytes, int, int], list[int]]
+    ) -> None:
+        counts = flows.setdefault((zone, key[:4], key[4:8], TCP, key[10] << 8 | key[11]), [0, 0, 0])
+        counts[0] += knock[0]
+        counts[1] += knock[1]
+        knock[0] = knock[1] = 0
+
     def _side(self, table: _Zone, item: Item, packet: Packet) -> Side:
         key = packet.src + packet.dst + struct.pack(">HH", packet.sport, packet.dport)
         sides = table.tcp if packet.proto == TCP else table.udp
         side = sides.get(key)
+        if side is None and packet.proto == TCP and table.knocks:
+            side = self._answered(table, item, packet, key)
         starts = packet.flags & (SYN | ACK) == SYN
         if side is None or (starts and side.flow.answered and not side.up):
             if len(sides) > 2 * MOST_CONVERSATIONS:
                 forget(sides, sorted(one.seen for one in sides.values())[len(sides) // 2])
             side = self._open(table, sides, item, packet)
         return side
+
+    def _answered(self, table: _Zone, item: Item, packet: Packet, key: bytes) -> Side | None:
+        """The side of a packet that follows a request: the conversation begins now, with what the request counted."""
+        forward = key in table.knocks
+        knock = table.knocks.pop(key, None) or table.knocks.pop(key[4:8] + key[:4] + key[10:] + key[8:10], None)
+        if knock is None:
+            return None
+        first = decode(knock[3][1])
+        assert isinstance(first, Packet)
+        up = self._open(table, table.tcp, knock[3], first)
+        flow = up.flow
+        up.packets, up.bytes, up.seen, up.last = knock[0], knock[1], knock[2], knock[3]
+        up.next = (first.sequence + 1) % MODULUS
+        flow.whole = True
+        if forward:  # the client goes on: its request was answered where nobody saw it
+            flow.answered = True
+        return up if forward else flow.down
 
     def _open(self, table: _Zone, sides: dict[bytes, Side], item: Item, packet: Packet) -> Side:
         """A new conversation. Joined in the middle, the lower port is taken for the service."""
@@ -270,7 +342,7 @@ class Monitor:
             if flow.answered:  # the same ports again: a new conversation
                 flow.begin()
             flow.whole = True
-            self.watch.on_syn(at, flow.zone, flow.client_name, flow.server_name, flow.port)
+            self.watch.on_syn(at, flow.zone, flow.client, flow.server, flow.port)
         elif not flow.answered:
             flow.answered = True
             flow.established += 1
@@ -563,7 +635,7 @@ class Monitor:
     def report(self, now: float | None = None) -> dict[str, Any]:
         """{"polls", "flows", "alerts", "assets", "counters"}: counts since the last report, counters since the start."""
         at = self.now if now is None else now
-        flows: dict[tuple[str, bytes, bytes, int, int], list[int]] = {}
+        flows, self._folded = self._folded, {}
         polls = self._symmetric
         self._symmetric = {}
         for zone in self._zones.values():
@@ -573,6 +645,10 @@ class Monitor:
                         self._collect(side.flow, flows, polls)
             for flow in zone.other.values():
                 self._collect(flow, flows, polls)
+            for key, knock in zone.knocks.items():
+                if knock[0]:
+                    self._count_knock(zone.name, key, knock, flows)
+            self._fold(zone, int((at - UNANSWERED) * SECOND))
             for sides in (zone.tcp, zone.udp):
                 forget(sides, int((at - IDLE) * SECOND))
         self.watch.on_time(at)

@@ -15,6 +15,7 @@ from typing import Any
 
 from cyber_range.engine.sensor.alerts import FRAMES_KEPT, Alerts, Item
 from cyber_range.engine.sensor.baseline import Deviation
+from cyber_range.engine.sensor.decode import dotted
 from cyber_range.engine.sensor.protocols.message import Message
 from cyber_range.engine.sensor.protocols.modbus import IDENTIFY, table
 
@@ -180,9 +181,10 @@ class Watch:
                 )  # fmt: skip
         return fresh
 
-    def on_syn(self, at: float, zone: str, src: str, dst: str, port: int) -> None:
-        window = self._window("syn", zone, src)
-        if window.add(at, (dst, port), self.alerts.current) >= SCAN_TARGETS:
+    def on_syn(self, at: float, zone: str, source: bytes, target: bytes, port: int) -> None:
+        window = self._window("syn", zone, source)
+        if window.add(at, (target, port), self.alerts.current) >= SCAN_TARGETS:
+            src = dotted(source)
             self.alerts.raise_alert(
                 "port_scan", 2, "T0846", at, zone, src, "",
                 f"{self.name(src)} 在 {WINDOW:.0f} 秒内尝试了 {SCAN_TARGETS} 个以上的地址和端口(端口扫描)", frames=window.frames,

@@ -212,9 +212,9 @@ class Book:
 
     def _holds(self, rule: Rule, sight: Sight) -> bool:
         flow = sight.flow
-        if rule.established is not None and (flow is None or flow.answered is not rule.established):
+        if rule.established is not None and (flow is not None and flow.answered) is not rule.established:
             return False
-        if rule.up is not None and (flow is None or sight.up is not rule.up):
+        if rule.up is not None and sight.up is not rule.up:
             return False
         if rule.flags is not None and not rule.flags(sight.flags):
             return False

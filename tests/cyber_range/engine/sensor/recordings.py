@@ -26,6 +26,7 @@ def recorded(proto: str) -> tuple[int, list[Conversation]]:
     return said["port"], [[(bool(up), bytes.fromhex(data)) for up, data in one] for one in said["conversations"]]
 
 
+@cache
 def on_the_wire(proto: str, client: str = "10.0.2.5", server: str = "10.0.2.9") -> Wire:
     port, conversations = recorded(proto)
     wire = Wire()
