@@ -45,7 +45,7 @@ PATIENCE = {
 REPEATABLE = frozenset({
     "ping", "probe", "capacity", "scenarios", "list", "status", "script", "solver", "topology", "telemetry",
     "events", "ack", "evaluate", "captures", "capture", "recordings", "recording", "pause", "resume", "clock",
-    "destroy", "hint",
+    "destroy", "hint", "slice",
 })  # fmt: skip
 
 

@@ -270,8 +270,19 @@ class Verbs:
     async def ack(self, range_id: RangeId, number: Annotated[int, Field(ge=0)]) -> Answer:
         return {"acked": (await self._lab(range_id)).spool.ack(number)}
 
-    async def captures(self, range_id: RangeId) -> Answer:
-        return {"captures": (await self._lab(range_id)).captures.list()}
+    async def captures(self, range_id: RangeId, nodes: bool = False) -> Answer:
+        return {"captures": (await self._lab(range_id)).captures.list(nodes=nodes)}
+
+    async def slice(
+        self,
+        range_id: RangeId,
+        zone: Word | None = None,
+        node: Word | None = None,
+        since: Annotated[float | None, Field(alias="from")] = None,
+        until: Annotated[float | None, Field(alias="to")] = None,
+    ) -> Answer:
+        store = (await self._lab(range_id)).captures
+        return await asyncio.to_thread(store.cut, zone=zone, node=node, start=since, end=until)
 
     async def capture(self, range_id: RangeId, name: Word, offset: int = 0, limit: int = PIECE) -> Answer:
         return await asyncio.to_thread(_piece, (await self._lab(range_id)).captures.path(name), offset, limit)

@@ -97,7 +97,8 @@ class Lab:
         )
         self.digest = digest(scenario)
         self.spool = Spool(folder / "events", range_id)
-        self.captures = CaptureStore(folder / "captures", on_roll=self._capture_rolled)
+        legs = {leg.mac: node.name for node in self.compiled.plan.nodes for leg in node.interfaces}
+        self.captures = CaptureStore(folder / "captures", on_roll=self._capture_rolled, nodes=legs)
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._asked = 0

@@ -89,3 +89,84 @@ def test_names_are_looked_up_and_never_joined(tmp_path: Path) -> None:
         store.path("../../etc/passwd")
 
     assert caught.value.what == "there is no capture '../../etc/passwd'"
+
+
+A, B, C = (bytes.fromhex(f"0200000000{n:02x}") for n in (1, 2, 3))
+NODES = {"02:00:00:00:00:01": "hmi", "02:00:00:00:00:02": "plc"}
+
+
+def between(source: bytes, target: bytes) -> bytes:
+    return target + source + bytes(48)
+
+
+def spoken(*packets: tuple[int, bytes]) -> dict[str, str]:
+    return {"data": base64.b64encode(b"".join(packet_block(time, frame) for time, frame in packets)).decode()}
+
+
+def test_a_node_has_a_ring_of_its_own_that_a_busy_neighbour_does_not_roll_away(tmp_path: Path) -> None:
+    rolled: list[tuple[str, str, str]] = []
+    size = len(file_header("z")) + 4 * len(packet_block(1, FRAME))
+    store = CaptureStore(
+        tmp_path, file_bytes=size, zone_bytes=2 * size, node_file_bytes=size, node_bytes=2 * size, nodes=NODES,
+        on_roll=lambda *what: rolled.append(what),
+    )  # fmt: skip
+    store.take("z", spoken((1, between(A, B)), (2, between(A, C))))
+
+    for number in range(3, 40):
+        store.take("z", spoken((number, between(C, C))))
+
+    files = {one["node"]: (one["packets"], one["zone"]) for one in store.list(nodes=True) if "node" in one}
+    assert files == {"hmi": (2, ""), "plc": (1, "")}
+    assert all("node" not in one for one in store.list())
+    assert {zone for zone, _, _ in rolled} == {"z"}
+    assert [frame for _, frame in read(store.path("node.plc-000001.pcapng"))] == [between(A, B)]
+    store.close()
+    again = CaptureStore(tmp_path, nodes=NODES)
+    assert len(again.list(nodes=True)) == len(store.list(nodes=True))
+
+
+SECOND = 1_000_000_000
+BEGIN = 1_700_000_000
+
+
+def test_a_stretch_of_time_is_cut_out_of_zone_and_node(tmp_path: Path) -> None:
+    size = len(file_header("z")) + 3 * len(packet_block(1, FRAME))
+    store = CaptureStore(tmp_path, file_bytes=size, nodes=NODES)
+    for number in range(10):
+        store.take("z", spoken(((BEGIN + number) * SECOND, between(A if number % 2 else C, C))))
+
+    of_zone = store.cut(zone="z", start=BEGIN + 2, end=BEGIN + 6)
+    of_node = store.cut(node="hmi", start=BEGIN + 2)
+
+    assert (of_zone["packets"], of_zone["from"], of_zone["to"]) == (5, BEGIN + 2, BEGIN + 6)
+    assert [stamp for stamp, _ in read(store.path(of_zone["name"]))] == [BEGIN + n for n in range(2, 7)]
+    assert store.path(of_zone["name"]).stat().st_size == of_zone["bytes"]
+    assert [stamp for stamp, _ in read(store.path(of_node["name"]))] == [BEGIN + n for n in (3, 5, 7, 9)]
+    assert of_zone["name"] not in {one["name"] for one in store.list()}
+
+
+def test_slices_that_cannot_be_say_what_there_is(tmp_path: Path) -> None:
+    store = CaptureStore(tmp_path)
+    store.take("z", spoken((BEGIN * SECOND, FRAME)))
+
+    with pytest.raises(RangeError, match="one zone or of one node"):
+        store.cut()
+    with pytest.raises(RangeError, match=r"no capture of .node\.plc."):
+        store.cut(node="plc")
+    with pytest.raises(RangeError, match="no packet in that time"):
+        store.cut(zone="z", start=BEGIN + 5)
+    with pytest.raises(RangeError):
+        store.cut(zone="../z")
+    assert [path.name for path in tmp_path.iterdir()] == ["z-000001.pcapng"]
+
+
+def test_the_newest_slices_are_kept(tmp_path: Path) -> None:
+    store = CaptureStore(tmp_path)
+    names = []
+    for number in range(12):
+        store.take("z", spoken(((BEGIN + number) * SECOND, FRAME)))
+        names.append(store.cut(zone="z")["name"])
+
+    assert len(set(names)) == 12
+    assert len(list(tmp_path.glob("slice-*"))) == 8
+    assert store.path(names[-1]).is_file()
