@@ -211,7 +211,7 @@ def murmur(places: Places, scenario: Scenario, start: int) -> list[Part]:
                           "always", start)  # fmt: skip
                 parts.append(Part(act, own.zone, node.name, other.name))
             if role == "engineering" and roles.get(other.name) == "plc":
-                found = CATALOGUE["station_answer"]
+                found = CATALOGUE["station_read"]
                 act = Act(found, found.write({"station": other.name.replace("_", "-")}), Endpoint(own.ip, own.mac),
                           Endpoint(leg.ip, leg.mac), found.every, "always", start)  # fmt: skip
                 parts.append(Part(act, own.zone, node.name, other.name))

@@ -482,7 +482,7 @@ CATALOGUE: dict[str, Profile] = {
                 group="everybody", protocol="dhcp"),
         Profile("lldp", B, "event", "l2", 0, 30, single("lldp", "host", "port"), group="lldp", protocol="lldp"),
         Profile("station_search", B, "event", "l2", 0, 300, single("station_search"), group="profinet", protocol="pn_dcp"),
-        Profile("station_answer", B, "event", "l2", 0, 300, single("station_answer", "station"), protocol="pn_dcp"),
+        Profile("station_read", B, "event", "l2", 0, 300, single("station_read", "station"), protocol="pn_dcp"),
         Profile("bacnet_who_is", B, "event", "udp", 47808, 300, single("bacnet_who_is"), client_port=47808, group="subnet",
                 protocol="bacnet"),
         Profile("bacnet_i_am", B, "event", "udp", 47808, 300, single("bacnet_i_am", "instance"), client_port=47808,

@@ -6,7 +6,7 @@ is a handful of vector sums. Not imported by node programs: numpy costs a node m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from cyber_range.engine.traffic.templates import (
     L4,
     TCP_ACK,
     TCP_SEQ,
+    Endpoint,
     Flow,
     Frame,
     Piece,
@@ -50,24 +51,26 @@ CRC = np.array(crc_table(), np.int64)
 
 
 class Flows:
-    """The columns of a list of flows."""
+    """The columns of a list of flows; `True` is the client's side."""
 
     def __init__(self, flows: Sequence[Flow]) -> None:
         def ints(name: str) -> Ints:
             return np.array([getattr(flow, name) for flow in flows], np.int64)
 
-        def side(name: str, what: str) -> Ints:
-            return np.array([getattr(getattr(flow, name), what) for flow in flows], np.int64)
+        def sides(value: Callable[[Endpoint], int]) -> dict[bool, Ints]:
+            return {
+                True: np.array([value(flow.client) for flow in flows], np.int64),
+                False: np.array([value(flow.server) for flow in flows], np.int64),
+            }
 
-        def packed(name: str, what: str) -> Bytes:
-            pack, width = (packed_mac, 6) if what == "mac" else (packed_ip, 4)
-            raw = b"".join(pack(getattr(getattr(flow, name), what)) for flow in flows)
-            return np.frombuffer(raw, np.uint8).reshape(len(flows), width)
-
-        self.mac = {True: packed("client", "mac"), False: packed("server", "mac")}
-        self.ip = {True: packed("client", "ip"), False: packed("server", "ip")}
-        self.port = {True: side("client", "port"), False: side("server", "port")}
-        self.ttl = {True: side("client", "ttl"), False: side("server", "ttl")}
+        self.mac = sides(lambda end: int.from_bytes(packed_mac(end.mac), "big"))
+        self.mac_high = {side: column >> 32 for side, column in self.mac.items()}
+        self.mac_low = {side: column & 0xFFFFFFFF for side, column in self.mac.items()}
+        self.ip = sides(lambda end: int.from_bytes(packed_ip(end.ip), "big"))
+        self.addresses = halves(self.ip[True]) + halves(self.ip[False])  # what both add to a checksum
+        self.port = sides(lambda end: end.port)
+        self.ports = self.addresses + self.port[True] + self.port[False]
+        self.ttl = sides(lambda end: end.ttl)
         self.isn = {True: ints("client_isn"), False: ints("server_isn")}
         self.id = {True: ints("client_id"), False: ints("server_id")}
         self.clock = {True: ints("client_clock"), False: ints("server_clock")}
@@ -107,15 +110,20 @@ def words(data: Bytes, at: int) -> Ints:
     return found
 
 
+def store(rows: Bytes, at: int, values: Ints, width: int) -> None:
+    """Writes a column of big-endian numbers of 1, 2 or 4 bytes in one go."""
+    kind = {1: "u1", 2: ">u2", 4: ">u4"}[width]
+    np.ndarray((len(rows),), kind, rows.data, at, (rows.strides[0],))[:] = values
+
+
 def put_sum(rows: Bytes, base: int, at: int, old: int, added: Ints, *, never_zero: bool = False) -> None:
     total = added + (~old & 0xFFFF)
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
-    fixed = ~total & 0xFFFF
+    fixed = total ^ 0xFFFF
     if never_zero:
         fixed[fixed == 0] = 0xFFFF
-    rows[:, base + at] = fixed >> 8
-    rows[:, base + at + 1] = fixed & 0xFF
+    store(rows, base + at, fixed, 2)
 
 
 def stamps(clock: Ints, time: Ints) -> Ints:
@@ -148,51 +156,59 @@ def fill(
 ) -> None:  # fmt: skip
     """Every field of one frame in all rows."""
     us, them, flow = frame.from_client, not frame.from_client, moments.flow
-    added: Ints = np.zeros(len(moments), np.int64)
-
-    def put(at: int, data: Bytes) -> None:
-        rows[:, base + at : base + at + data.shape[1]] = data
 
     def old(at: int) -> int:
         return int.from_bytes(frame.data[at : at + 2], "big")
 
+    added: Ints = np.zeros(len(moments), np.int64)
     if piece.transport != "l2":
-        put(0, flows.mac[them][flow])
-        put(6, flows.mac[us][flow])
-        here, there = flows.ip[us][flow], flows.ip[them][flow]
-        put(IP_SRC, here)
-        put(IP_DST, there)
-        addresses = words(here, 0) + words(there, 0)
+        for at, side in ((0, them), (6, us)):
+            store(rows, base + at, flows.mac_high[side][flow], 2)
+            store(rows, base + at + 2, flows.mac_low[side][flow], 4)
+        store(rows, base + IP_SRC, flows.ip[us][flow], 4)
+        store(rows, base + IP_DST, flows.ip[them][flow], 4)
         identification = (flows.id[us][flow] + moments.count[us] + before) & 0xFFFF
-        put(IP_ID, big(identification, 2))
+        store(rows, base + IP_ID, identification, 2)
         ttl = flows.ttl[us][flow]
-        rows[:, base + IP_TTL] = ttl
-        put_sum(rows, base, IP_SUM, old(IP_SUM), addresses + identification + (ttl << 8))
+        store(rows, base + IP_TTL, ttl, 1)
+        put_sum(rows, base, IP_SUM, old(IP_SUM), flows.addresses[flow] + identification + (ttl << 8))
         if piece.transport in ("tcp", "udp"):
-            source, target = flows.port[us][flow], flows.port[them][flow]
-            put(L4, big(source, 2))
-            put(L4 + 2, big(target, 2))
-            added += addresses + source + target
+            store(rows, base + L4, flows.port[us][flow], 2)
+            store(rows, base + L4 + 2, flows.port[them][flow], 2)
+            added = flows.ports[flow]
     if piece.transport == "tcp":
         for at, relative, who in ((TCP_SEQ, frame.seq, us), (TCP_ACK, frame.ack, them)):
             if relative != ABSENT:
                 value = (flows.isn[who][flow] + moments.sent[who] + relative) & 0xFFFFFFFF
-                put(at, big(value, 4))
-                added += halves(value)
+                store(rows, base + at, value, 4)
+                added = added + halves(value)
         if frame.stamps:
             value = stamps(flows.clock[us][flow], time)
-            put(frame.stamps, big(value, 4))
-            added += halves(value)
+            store(rows, base + frame.stamps, value, 4)
+            added = added + halves(value)
             if frame.echo:
                 value = stamps(flows.clock[them][flow], last[them])
-                put(frame.stamps + 4, big(value, 4))
-                added += halves(value)
+                store(rows, base + frame.stamps + 4, value, 4)
+                added = added + halves(value)
     for number, var in enumerate(frame.vars):
+        if var.kind == "count" and not var.little and var.width in (1, 2, 4) and not (var.at % 2 and var.width > 1):
+            value = counted(var, flows, moments) & ((1 << 8 * var.width) - 1)
+            store(rows, base + var.at, value, var.width)
+            added = added + (halves(value) if var.width > 1 or var.at % 2 else value << 8)
+            continue
         data = column(var, piece, flows, moments, time, rows, base, dice.child(number))
-        put(var.at, data)
-        added += words(data, var.at)
+        rows[:, base + var.at : base + var.at + data.shape[1]] = data
+        added = added + words(data, var.at)
     if piece.sum_at:
         put_sum(rows, base, piece.sum_at, old(piece.sum_at), added, never_zero=piece.transport == "udp")
+
+
+def counted(var: Var, flows: Flows, moments: Moments) -> Ints:
+    number = moments.number * var.step + var.add
+    if var.based:
+        number = number + flows.base[moments.flow]
+    found: Ints = ((number % var.modulo) << var.shift) + var.plus
+    return found
 
 
 def column(
@@ -201,8 +217,7 @@ def column(
     count, flow = len(moments), moments.flow
     match var.kind:
         case "count":
-            number = moments.number * var.step + var.add + (flows.base[flow] if var.based else 0)
-            return big(((number % var.modulo) << var.shift) + var.plus, var.width, little=var.little)
+            return big(counted(var, flows, moments), var.width, little=var.little)
         case "token":
             return big(flows.token[flow], var.width, little=var.little)
         case "random":
@@ -227,9 +242,9 @@ def column(
         case "filetime":
             return big(time // 100 + FILETIME_EPOCH, 8, little=True)
         case "cmac" | "smac":
-            return flows.mac[var.kind == "cmac"][flow]
+            return big(flows.mac[var.kind == "cmac"][flow], 6)
         case "cip" | "sip":
-            return flows.ip[var.kind == "cip"][flow]
+            return big(flows.ip[var.kind == "cip"][flow], 4)
         case "dnp3":
             crc: Any = np.zeros(count, np.int64)
             for at in range(base + var.start, base + var.at):

@@ -144,21 +144,22 @@ def station_search(name: str) -> Piece:
     return layer2(name, [says(Raw(raw), Var("cmac", 6, 6), Var("random", 18, 4), gap=0)])
 
 
-def station_answer(name: str, station: str = "plc") -> Piece:
-    """Identify All with its answer: name of station, device id, address."""
-    ask = station_search(name).frames[0]
+def station_read(name: str, station: str = "plc") -> Piece:
+    """PROFINET DCP Get of one station's name and address, and its answer."""
     label = station.encode()
     blocks = b"\x02\x02" + struct.pack(">HH", 2 + len(label), 0) + label + bytes(len(label) % 2)  # name of station
-    blocks += struct.pack(">BBHHHH", 2, 3, 6, 0, 0x002A, 0x0101)  # device id
     blocks += struct.pack(">BBHH4s4s4s", 1, 2, 14, 1, bytes(4), b"\xff\xff\xff\0", bytes(4))  # address
-    head = b"\xfe\xff\x05\x01" + bytes(4) + b"\0\0" + len(blocks).to_bytes(2, "big")
-    frame = Ether(src=ZERO_MAC, dst=ZERO_MAC, type=0x8892) / Raw(head + blocks)
-    # one number ties question and answer
-    number = Var("count", 18, 4, based=True)
-    question = says(Raw(ask.data), Var("cmac", 6, 6), number, gap=0)
-    address = 14 + len(head) + len(blocks) - 12
+    ask = b"\xfe\xfd\x03\x00" + bytes(4) + struct.pack(">HHBBBB", 0, 4, 2, 2, 1, 2)
+    tell = b"\xfe\xfd\x03\x01" + bytes(4) + struct.pack(">HH", 0, len(blocks)) + blocks
+    number = Var("count", 18, 4, based=True)  # one number ties question and answer
+    ether = Ether(src=ZERO_MAC, dst=ZERO_MAC, type=0x8892)
+    address = Var("sip", 14 + len(tell) - 12, 4)
     return layer2(
-        name, [question, answers(frame, *_addresses("cmac", "smac", number, Var("sip", address, 4)), gap=2500)]
+        name,
+        [
+            says(ether / Raw(ask), *_addresses("smac", "cmac", number), gap=0),
+            answers(ether / Raw(tell), *_addresses("cmac", "smac", number, address), gap=2500),
+        ],
     )
 
 
@@ -177,6 +178,6 @@ MAKERS: dict[str, Maker] = {
     "arp_exchange": arp_exchange, "gratuitous_arp": gratuitous_arp, "arp_claim": arp_claim, "arp_sweep": arp_sweep,
     "name_query": name_query, "service_search": service_search, "multicast_name": multicast_name,
     "service_names": service_names, "lease_inform": lease_inform, "log_line": log_line, "time_query": time_query,
-    "time_exchange": time_exchange, "lldp": lldp, "station_search": station_search, "station_answer": station_answer,
+    "time_exchange": time_exchange, "lldp": lldp, "station_search": station_search, "station_read": station_read,
     "dns_lookup": dns_lookup,
 }  # fmt: skip
