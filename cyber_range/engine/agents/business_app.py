@@ -3,7 +3,7 @@
 Spec: `title`, `port` (8081), `accounts` [{user, password, role: admin|editor|reader, title?}], `documents` {path: text}
 (recipes, programs, customer tables), `canaries` [path…], `traversal`: bool (a download address that does not check its
 path, as such applications have; `patch` closes it), `secret` (text only that hole gives away), `jobs` {machine: document}
-(what a machine is told to run), `restart_seconds` (scenario s, 20).
+(what a machine is told to run), `restart_seconds` (scenario s, 20), `collector` {host, port} (log server; trail.py).
 
 | call | who | what |
 |---|---|---|
@@ -15,6 +15,7 @@ path, as such applications have; `patch` closes it), `secret` (text only that ho
 | GET /audit?last=N, GET /accounts, GET /sessions | admin | who did what |
 | PUT /accounts/USER/password (body), PUT /accounts/USER/state (enabled or disabled) | admin; own password: anyone | |
 | POST /admin/restart, POST /admin/stop, PUT /admin/patch (body: closed or open) | admin | |
+| POST /admin/clear-audit | admin | the audit trail is wiped; its numbers go on, and a `collector` has the copy |
 
 Emits `app_access` for writes, refusals and account changes, `canary` for canary reads, counters: requests, refused,
 reads, writes, exports, exported_bytes, canary_reads, up (1 or 0). Commands: `hash` {path}, `account` {user} ->
@@ -30,12 +31,12 @@ import hmac
 import json
 import posixpath
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 from cyber_range.engine.agents.context import NodeContext, answer
 from cyber_range.engine.agents.http_door import Request, Response, serve_http
+from cyber_range.engine.agents.trail import Trail
 
 RANKS = {"reader": 0, "editor": 1, "admin": 2}
 LARGEST_DOCUMENT, MOST_DOCUMENTS = 512 * 1024, 400
@@ -75,7 +76,7 @@ class Application:
         self.hole = bool(spec.get("traversal", False))
         self.up = True
         self._restarting: asyncio.Task[None] | None = None
-        self.audit: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.audit = Trail(node, "app", KEPT)
         self.counts = dict.fromkeys(
             ("requests", "refused", "reads", "writes", "exports", "exported_bytes", "canary_reads"), 0
         )
@@ -117,7 +118,7 @@ class Application:
                 return self._set_job(account, request, rest)
             case ("audit", "GET"):
                 wanted = max(1, min(KEPT, int(request.query.get("last", "50"))))
-                return self._for_admins(account, list(self.audit)[-wanted:][::-1])
+                return self._for_admins(account, list(self.audit.rows)[-wanted:][::-1])
             case ("accounts", "GET"):
                 return self._for_admins(account, [
                     {"user": one.user, "role": one.role, "title": one.title, "enabled": one.enabled}
@@ -207,8 +208,10 @@ class Application:
         elif what == "restart":
             self.up = False
             self._restarting = asyncio.ensure_future(self._come_up())
+        elif what == "clear-audit":
+            self.audit.clear()
         else:
-            return Response(404, b"restart, stop or patch")
+            return Response(404, b"restart, stop, patch or clear-audit")
         self._note(account.user, request, what, tell=True)
         return Response(204)
 
@@ -232,13 +235,14 @@ class Application:
 
     def _note(self, user: str, request: Request, action: str, path: str = "", *, tell: bool = False) -> None:
         row = {"at": round(time.time(), 3), "user": user, "peer": request.peer, "action": action, "path": path}
-        self.audit.append(row)
+        self.audit.add(row)
         if tell or action == "refused":
             self._node.emit("app_access", user=user, peer=request.peer, action=action, path=path)
 
     def close(self) -> None:
         if self._restarting is not None:
             self._restarting.cancel()
+        self.audit.close()
 
 
 def clean(path: str) -> str:
@@ -269,6 +273,7 @@ async def run(node: NodeContext) -> None:
     async def patched(_: dict[str, Any]) -> dict[str, Any]:
         return {"patched": not app.hole}
 
+    await app.audit.open()
     server = await serve_http(node.net, int(node.spec.get("port", 8081)), app.respond, "Jetty(9.4)")
     telling = asyncio.ensure_future(tell())
     node.emit("ready")

@@ -1,6 +1,7 @@
 """The jump host: a real SSH server that lets known accounts through to inside services, and a console to manage them.
 
-Spec: `accounts` [{user, password, admin?, forward?: ["10.1.2.0/24:502", …], title?}], `port` (22), `banner`.
+Spec: `accounts` [{user, password, admin?, forward?: ["10.1.2.0/24:502", …], title?}], `port` (22), `banner`,
+`collector` {host, port} (log server that gets a copy of the log; trail.py).
 Forwarding (direct-tcpip) is allowed to the listed networks and ports. The console is for `admin` accounts, as exec
 command or line by line: accounts, passwd, lock, unlock, sessions, kick, log. A changed password or a lock does not end
 sessions that are open, as on any real jump host.
@@ -16,7 +17,6 @@ import ipaddress
 import shlex
 import socket
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,7 @@ import asyncssh
 from asyncssh.stream import SSHTCPStreamSession
 
 from cyber_range.engine.agents.context import Net, NodeContext, Peer, answer
+from cyber_range.engine.agents.trail import Trail
 
 SHORTEST_PASSWORD = 10  # characters, for passwords set at the console
 HANDSHAKE = 15.0  # s for login
@@ -36,7 +37,7 @@ HELP = """可用命令：
   lock 账号 / unlock 账号   锁定、解锁（已建立的会话不会因此断开）
   sessions                 列出当前会话：编号、账号、来源、正在转发到哪里
   kick 编号或账号          断开一个会话，或一个账号的全部会话
-  log                      最近的登录记录
+  log                      最近的登录记录（log clear 清空）
   help, exit
 """
 
@@ -84,7 +85,7 @@ class JumpHost:
         self.node = node
         self.accounts = {a["user"]: Account.of(a) for a in node.spec["accounts"]}
         self.sessions: dict[int, Session] = {}
-        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self.log = Trail(node, "sshd", LOG_LINES)
         self._numbers = 0
 
     def number(self) -> int:
@@ -100,7 +101,7 @@ class JumpHost:
         )
         if account is not None and ok:
             account.last_login = time.time()
-        self.log.append(f"{time.strftime('%H:%M:%S')} {'成功' if ok else '失败'} {user} 来自 {peer[0]}")
+        self.log.add({"at": round(time.time(), 3), "user": user, "peer": peer[0], "ok": ok})
         self.node.emit("login", user=user, peer=peer[0], ok=ok)
         return ok
 
@@ -120,7 +121,12 @@ class JumpHost:
         if command == "sessions":
             return self._list_sessions(), 0
         if command == "log":
-            return "".join(f"{entry}\n" for entry in self.log), 0
+            if rest == ["clear"]:
+                lost = self.log.clear()
+                self.log.add({"at": round(time.time(), 3), "user": by, "action": "log clear"})
+                self.node.emit("account", by=by, action="log clear", user=by)
+                return f"已清空 {lost} 条记录\n", 0
+            return "".join(line_of(row) for row in self.log.rows), 0
         if command == "kick" and len(rest) == 1:
             return self._kick(by, rest[0])
         if command in ("passwd", "lock", "unlock") and rest:
@@ -167,6 +173,13 @@ class JumpHost:
         account.password = new
         self.node.emit("account", by=by, action="passwd", user=account.user)
         return f"{account.user} 的口令已修改\n", 0
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    at = time.strftime("%H:%M:%S", time.localtime(row["at"]))
+    if "action" in row:
+        return f"{at} {row['no']} {row['user']} 清空了记录\n"
+    return f"{at} {row['no']} {'成功' if row['ok'] else '失败'} {row['user']} 来自 {row['peer']}\n"
 
 
 class Door(asyncssh.SSHServer):
@@ -308,11 +321,13 @@ async def run(node: NodeContext) -> None:
         }
 
     net: Net = node.net
+    await host.log.open()
     server = await net.serve_sockets(int(node.spec.get("port", 22)), on_socket)
     node.emit("ready")
     try:
         await answer(node, {"accounts": accounts})
     finally:
         server.close()
+        host.log.close()
         for session in list(host.sessions.values()):
             session.connection.abort()

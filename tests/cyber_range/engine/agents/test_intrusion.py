@@ -123,7 +123,8 @@ async def test_nothing_inside_blocks_the_following_steps() -> None:
         unknown = await attacker.ask("step", step="dance", args={})
 
     assert [(r["result"], r["reason"]) for r in (before, closed, lost)] == [
-        ("blocked", "there is no session inside"), ("blocked", "nothing inside answers"), ("blocked", "no controller was found"),
+        ("blocked", "scan needs session, which no step has gained"), ("blocked", "nothing inside answers"),
+        ("blocked", "no host with port 502 was found"),
     ]  # fmt: skip
     assert "8.8.8.8 is not an address of this lab" in outside["error"]
     assert "the intruder knows no step 'dance'" in unknown["error"]

@@ -15,5 +15,6 @@ async def test_frames_are_modbus_tcp_requests() -> None:
         "read_input": "000000000006010400000001",
         "write_coil": "000000000006010500000000",
         "write_holding": "000000000006010600000000",
+        "restart": "000000000006010800010000",
         "identify": "000000000005012b0e0100",
     }
