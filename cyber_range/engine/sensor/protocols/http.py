@@ -145,7 +145,7 @@ class Http:
         if up:
             uri = rest.rsplit(b" ", 1)[0]
             buffers |= {
-                "http.method": first, "http.uri": decoded(uri), "http.uri.raw": uri, "http.request_line": side.start,
+                "http.method": first, "http.uri": normal(uri), "http.uri.raw": uri, "http.request_line": side.start,
                 "http.host": side.headers.get(b"host", b"").lower(), "http.user_agent": side.headers.get(b"user-agent", b""),
                 "http.cookie": side.headers.get(b"cookie", b""), "http.content_type": side.headers.get(b"content-type", b""),
                 "http.request_body": side.body, "http.protocol": side.start.rsplit(b" ", 1)[-1],
@@ -175,6 +175,21 @@ def _begins(up: bool, data: bytes) -> bool:
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
-def decoded(uri: bytes) -> bytes:
-    """Percent escapes undone once, so that a rule for ../ finds %2e%2e/ too."""
-    return _ESCAPE.sub(lambda m: bytes([int(m.group(1), 16)]), uri) if b"%" in uri else uri
+def normal(uri: bytes) -> bytes:
+    """As Suricata's http.uri: escapes undone once, no doubled slashes, no . and .. left in the path.
+
+    What the client really wrote is in http.uri.raw; a rule for ../ looks there.
+    """
+    if b"%" in uri:
+        uri = _ESCAPE.sub(lambda m: bytes([int(m.group(1), 16)]), uri)
+    path, mark, query = uri.partition(b"?")
+    if b"//" in path or b"/." in path:
+        kept: list[bytes] = []
+        for part in path.split(b"/"):
+            if part == b"..":
+                del kept[-1:]
+            elif part not in (b"", b"."):
+                kept.append(part)
+        ending = b"/" if kept and path.endswith((b"/", b"/.", b"/..")) else b""
+        path = b"/" + b"/".join(kept) + ending
+    return path + mark + query

@@ -608,10 +608,14 @@ def numbers(keyword: str, text: str) -> range:
 
 
 def touches(message: Any, span: range) -> bool:
-    """Whether an address range overlaps with what the message reads or writes."""
+    """Whether an address range overlaps with what the message reads or writes.
+
+    Suricata counts as the Modbus data model does, from 1: `address 41` is 40 on the wire.
+    """
     if message.address < 0:
         return False
-    return message.address < span.stop and message.address + max(message.count, 1) > span.start
+    first = message.address + 1
+    return first < span.stop and first + max(message.count, 1) > span.start
 
 
 def byte_options(keyword: str, words: Sequence[str], known: set[str]) -> dict[str, Any]:

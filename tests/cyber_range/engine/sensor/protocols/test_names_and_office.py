@@ -12,7 +12,7 @@ from scapy.layers.tls.extensions import ServerName, TLS_Ext_ServerName
 from scapy.layers.tls.handshake import TLSClientHello
 from scapy.layers.tls.record import TLS
 
-from cyber_range.engine.sensor.protocols.http import Http
+from cyber_range.engine.sensor.protocols.http import Http, normal
 from cyber_range.engine.sensor.protocols.message import REQUEST, RESPONSE
 from cyber_range.engine.sensor.protocols.names import Dhcp, Dns, Nbns
 from cyber_range.engine.sensor.protocols.office import Ssh, Tls
@@ -87,7 +87,7 @@ def test_http_is_read_whatever_the_segments(size: int) -> None:
     told = [m for at in range(0, len(ANSWER_TEXT), size) for m in decoder.feed(False, ANSWER_TEXT[at : at + size])]
 
     assert [(m.buffers["http.method"], m.buffers["http.uri"], m.buffers["http.request_body"]) for m in asked] == [
-        (b"POST", b"/cgi-bin/../x?a=1", b"hello"), (b"GET", b"/next", b""),
+        (b"POST", b"/x?a=1", b"hello"), (b"GET", b"/next", b""),
     ]  # fmt: skip
     assert [(m.function, m.error, m.buffers["http.response_body"]) for m in told] == [
         (200, 0, b"abcdefg"), (404, 404, b""),
@@ -103,3 +103,14 @@ def test_an_answer_to_head_has_no_body_whatever_its_length_says() -> None:
     told = decoder.feed(False, b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
 
     assert [m.function for m in told] == [200, 100]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (b"/a/b", b"/a/b"), (b"/a//b", b"/a/b"), (b"/a/./b/", b"/a/b/"), (b"/a/%2e%2e/b?x=../y", b"/b?x=../y"),
+        (b"/../../etc/passwd", b"/etc/passwd"), (b"/a/..", b"/"), (b"*", b"*"), (b"/", b"/"), (b"//", b"/"),
+    ],
+)  # fmt: skip
+def test_the_path_is_read_as_a_server_reads_it(written: bytes, meant: bytes) -> None:
+    assert normal(written) == meant

@@ -121,10 +121,10 @@ def conversation(port: int = 502) -> Wire:
     ("options", "times"),
     [
         ("modbus: function 6;", 2), ("modbus: function 6; flow:to_server;", 1), ("modbus: function !6; flow:to_server;", 3),
-        ("modbus: access read; flow:to_server;", 2), ("modbus: access read holding, address 12; flow:to_server;", 1),
+        ("modbus: access read; flow:to_server;", 2), ("modbus: access read holding, address 15; flow:to_server;", 1),
         ("modbus: access read holding, address >100; flow:to_server;", 1), ("modbus: access read coils;", 0),
-        ("modbus: access write coils; flow:to_server;", 1), ("modbus: access write holding, address 40, value 600<>700;", 1),
-        ("modbus: access write holding, address 40, value 1;", 0), ("modbus: unit 3, function 6; flow:to_client;", 1),
+        ("modbus: access write coils; flow:to_server;", 1), ("modbus: access write holding, address 41, value 600<>700;", 1),
+        ("modbus: access write holding, address 41, value 1;", 0), ("modbus: unit 3, function 6; flow:to_client;", 1),
         ("modbus: function public; flow:to_server;", 4), ("modbus: function user;", 0),
         ('modbus: function 6; content:"|02 80|"; flow:to_server;', 1), ("app-layer-protocol:modbus; flow:to_server;", 4),
     ],
@@ -164,11 +164,11 @@ def web() -> Wire:
 @pytest.mark.parametrize(
     "options",
     [
-        'http.uri; content:"../key"; endswith;', 'http.uri.raw; content:"%2e%2e";', 'http.method; content:"GET";',
+        'http.uri; content:"/key"; bsize:4;', 'http.uri.raw; content:"%2e%2e";', 'http.method; content:"GET";',
         'http.host; content:"hmi"; bsize:3;', 'http.user_agent; content:"nmap"; nocase;', 'http.cookie; content:"s=1";',
         'http.stat_code; content:"404";', 'http.server; content:"lighttpd";', 'http.response_body; content:"none";',
-        'http.header; content:"user-agent|3a| nmap"; nocase;', 'content:"../key"; http_uri;', 'pcre:"/\\.\\.\\/key$/U";',
-        'http.uri; content:"../"; content:"key"; distance:0; http.method; content:"GET";',
+        'http.header; content:"user-agent|3a| nmap"; nocase;', 'content:"/key"; http_uri;', 'pcre:"/^\\/key$/U";',
+        'http.uri; content:"/"; content:"key"; distance:0; http.method; content:"GET";',
     ],
 )  # fmt: skip
 def test_http_buffers(options: str) -> None:
