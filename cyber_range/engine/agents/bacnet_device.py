@@ -182,7 +182,7 @@ class Point:
             value = float(bool(value))
         if not self.commandable:
             step = 0.0 if self.binary else 0.5 / self.tag.scale
-            if abs(value - self.told) > step:
+            if abs(value - self.value()) > step:  # what it shows may be a lie from when it was out of service
                 self.told = value
                 self.object.presentValue = self.shown(value)
             return

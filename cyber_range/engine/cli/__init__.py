@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from cyber_range.engine.cli import doctor, machine, ranges, scenarios, traffic
+from cyber_range.engine.cli import attack, doctor, machine, ranges, scenarios, traffic
 from cyber_range.engine.cli.words import say
 from cyber_range.engine.errors import DriverUnavailable, RangeError, ScenarioError
 
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--verbose", "-v", action="store_true", help=say("显示日志", "show the log"))
     commands = top.add_subparsers(dest="command", required=True, metavar=say("命令", "COMMAND"))
-    for part in (ranges, scenarios, doctor, machine, traffic):
+    for part in (ranges, scenarios, doctor, machine, traffic, attack):
         part.add_to(commands)
     return top
 

@@ -54,6 +54,7 @@ class BacnetClient:
             device = DeviceObject(
                 objectIdentifier=("device", instance), objectName=f"station-{instance}", vendorName="Unknown",
                 vendorIdentifier=999, modelName="Workstation", firmwareRevision="1.0", applicationSoftwareVersion="1.0",
+                maxApduLengthAccepted=1024, segmentationSupported="segmentedBoth", maxSegmentsAccepted=16,
             )  # fmt: skip
             device.apduTimeout, device.numberOfApduRetries = ANSWER, 1
             stack = Stack(application, device, IPv4Address(f"{own.ip}/{own.prefix}:{port}"))

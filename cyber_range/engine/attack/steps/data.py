@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import random
 import struct
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ PATIENCE = 6.0
 MOST_FILES = 60
 LARGEST_FILE = 512 * 1024
 DNS_LABEL = 60  # characters; 63 are allowed
-DNS_CARRIES = 90  # bytes of a question: three labels of base32
+DNS_CARRIES = 110  # bytes of a question: three labels of base32; the whole name stays below 253 characters
 LOCKED = ".locked"
 
 
@@ -70,7 +71,8 @@ def server_of(intruder: Intruder, args: Mapping[str, Any], port: int) -> tuple[s
 
 
 def quoted(path: str) -> str:
-    return "".join(chr(b) if chr(b).isalnum() or chr(b) in "/._-~?=&" else f"%{b:02X}" for b in path.encode())
+    """Percent-encoded as a browser would send it (RFC 3986, 2.1)."""
+    return urllib.parse.quote(path, safe="/._-~?=&")
 
 
 @step("collect", "T0893", "T0811", "T0882", "T0802", needs=("session",), gains=("loot",))
@@ -320,7 +322,7 @@ async def change_password(intruder: Intruder, args: Mapping[str, Any], evidence:
         intruder.undo_with((host, port, path), give_back)
 
 
-@step("tamper_document", "T0836", "T0889", "T0831", needs=("session",))
+@step("tamper_document", "T0836", "T0889", "T0831", "T0873", "T0862", needs=("session",))
 async def tamper_document(intruder: Intruder, args: Mapping[str, Any], evidence: Evidence) -> None:
     """Replaces a recipe or machine program that the plant works from."""
     host, port = server_of(intruder, args, 8081)

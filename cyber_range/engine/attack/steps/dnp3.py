@@ -41,7 +41,7 @@ async def dnp3_control(intruder: Intruder, args: Mapping[str, Any], evidence: Ev
     async with dialogue(intruder, args, evidence) as station:
         before = (await station.integrity()).get(f"{kind}/{index}")
         await station.operate(kind, index, value, select=select)
-    evidence.facts |= {"kind": kind, "index": index, "value": value, "before": before}
+    evidence.facts |= {"point": kind, "index": index, "value": value, "before": before}
     if before is None:
         return
     first, where = before, dict(args)

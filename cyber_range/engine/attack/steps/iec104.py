@@ -16,6 +16,7 @@ from cyber_range.engine.attack.ways import Blocked, Evidence
 
 PORT = 2404
 MOST_CONNECTIONS = 16
+SOMEBODY_ELSE = 0.6  # s without the last connection: somebody else has it
 COMMANDS = ("C_SC_NA_1", "C_DC_NA_1", "C_SE_NA_1", "C_SE_NB_1", "C_SE_NC_1")
 
 
@@ -78,12 +79,25 @@ async def iec104_block(intruder: Intruder, args: Mapping[str, Any], evidence: Ev
     async with dialogue(intruder, args, evidence) as station:
         await station.reset()
     until = time.monotonic() + patience
+    came = 0.0  # when the first connection of this restart was ours
     while len(held) < wanted and time.monotonic() < until:
-        try:
-            held.append(await connect(intruder, args, evidence))
-        except (Blocked, OSError, TimeoutError):
-            await asyncio.sleep(0.03)
+        tries = await asyncio.gather(
+            *(connect(intruder, args, evidence) for _ in range(wanted - len(held))), return_exceptions=True
+        )
+        for one in tries:
+            if not isinstance(one, BaseException):
+                held.append(one)
+            elif not isinstance(one, Blocked | OSError | TimeoutError):
+                raise one
         held = [speaker for speaker in held if speaker.open]
+        came = (came or time.monotonic()) if held else 0.0
+        if held and len(held) < wanted and time.monotonic() - came > SOMEBODY_ELSE:
+            with contextlib.suppress(OSError, TimeoutError):  # the control centre was faster: once more
+                await held[0].reset()
+            for speaker in held:
+                speaker.close()
+            held, came = [], 0.0
+        await asyncio.sleep(0.03)
     evidence.facts["connections"] = len(held)
     if len(held) < wanted:
         for speaker in held:
