@@ -21,7 +21,7 @@ import pytest
 
 from cyber_range.engine.host.client import Client
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two starts from an empty folder, on a busy machine
 ROOT = Path(__file__).resolve().parents[3]
 WITHOUT = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "LIANBING_RANGE_SOCKET", "LIANBING_RANGE_OWNER")
 
