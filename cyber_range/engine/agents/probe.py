@@ -66,7 +66,7 @@ def handlers(node: NodeContext) -> dict[str, Handler]:
 
 
 async def http_login(node: NodeContext, host: str, port: int, path: str, user: str, password: str) -> dict[str, Any]:
-    """HTTP basic authentication: 401 and 403 are refusals, any other answer below 500 is a success."""
+    """HTTP basic authentication: 401 and 403 are refusals, any other answer below 500 is a success, the rest is no answer."""
     try:
         sock = await node.net.connect(host, port, timeout=4.0)
     except (TimeoutError, OSError):
@@ -82,9 +82,9 @@ async def http_login(node: NodeContext, host: str, port: int, path: str, user: s
         return {"reached": False, "ok": False}
     finally:
         writer.close()
-    if len(status) < 2 or not status[1].isdigit():
-        return {"reached": False, "ok": False}
-    return {"reached": True, "ok": int(status[1]) not in (401, 403) and int(status[1]) < 500, "status": int(status[1])}
+    if len(status) < 2 or not status[1].isdigit() or int(status[1]) >= 500:
+        return {"reached": False, "ok": False}  # a service that is down says nothing about the password
+    return {"reached": True, "ok": int(status[1]) not in (401, 403), "status": int(status[1])}
 
 
 async def run(node: NodeContext) -> None:

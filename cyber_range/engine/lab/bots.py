@@ -182,8 +182,10 @@ def _over(state: Any) -> bool:
 
 
 async def attack_over(lab: Lab) -> None:
-    """Until no step waits any more; a repeated one counts from its second turn."""
-    await _until(lambda: all(map(_over, lab.campaign.states.values())))
+    """Until no step waits any more; a repeated one counts from its second turn, a replacement may wait for ever."""
+    states = lab.campaign.states
+    spare = {state.step.on_blocked for state in states.values()}
+    await _until(lambda: all(_over(state) for name, state in states.items() if name not in spare))
 
 
 async def _until(holds: Callable[[], bool]) -> None:

@@ -68,13 +68,18 @@ def may_start(states: Mapping[str, StepState], step: Step) -> bool | None:
     if replaces:
         if any(other.state == "blocked" for other in replaces):
             needs.append(True)
-        elif all(other.state in OVER for other in replaces):
+        elif all(_for_good(other) for other in replaces):
             needs.append(False)
         else:
             needs.append(None)
     if any(need is False for need in needs):
         return False
     return None if any(need is None for need in needs) else True
+
+
+def _for_good(state: StepState) -> bool:
+    """Whether this step can no longer be blocked: a repeated one that went through may meet a closed door next time."""
+    return state.state in OVER and not (state.state == "done" and state.tries < state.step.times)
 
 
 def _replaced(states: Mapping[str, StepState], step_id: str) -> set[str]:

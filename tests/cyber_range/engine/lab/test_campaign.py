@@ -128,6 +128,18 @@ async def test_states_survive_a_restart() -> None:
     assert again.snapshot() == saved
 
 
+def test_replacement_of_a_repeated_step_waits_while_it_may_still_be_blocked() -> None:
+    steps = (step("send", on_blocked="upload", times=3, every=5), step("upload"))
+    states = {one.id: StepState(one) for one in steps}
+    sending = states["send"]
+
+    seen = []
+    for sending.state, sending.tries in (("done", 1), ("blocked", 2), ("done", 3)):
+        seen.append(may_start(states, steps[1]))
+
+    assert seen == [None, True, False]
+
+
 @given(
     shape=st.lists(
         st.tuples(st.sets(st.integers(0, 7), max_size=3), st.one_of(st.none(), st.integers(0, 7))),
@@ -161,6 +173,7 @@ def test_every_campaign_the_loader_accepts_comes_to_an_end(shape: list, ends: li
                 allowed = may_start(states, state.step)
                 if allowed is not None:
                     state.state = ends[index] if allowed else "skipped"
+                    state.tries = state.step.times if allowed else 0
 
     assert {state.state for state in states.values()} <= OVER
 
