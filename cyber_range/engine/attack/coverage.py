@@ -43,7 +43,7 @@ def matrix(rows: Iterable[Covered]) -> list[tuple[Tactic, list[Covered]]]:
 
 def layer(rows: Iterable[Covered], name: str = "Lianbing") -> dict[str, Any]:
     """A Navigator layer: score 1 for what a step can carry out, 2 for what a packaged scenario uses."""
-    techniques = [
+    techniques: list[dict[str, Any]] = [
         {
             "techniqueID": row.technique.id, "tactic": tactic, "score": 2 if row.scenarios else 1,
             "color": USED if row.scenarios else CAN, "enabled": True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,11 @@ def _used() -> dict[str, set[str]]:
 def _coverage(options: argparse.Namespace) -> int:
     rows = covered(_used())
     for tactic, under in matrix(rows):
-        print(f"\n{tactic.id} {say(tactic.zh, tactic.name)}")
+        out(f"\n{tactic.id} {say(tactic.zh, tactic.name)}")
         for row in under:
-            print("  " + _line(row))
+            out("  " + _line(row))
         if not under:
-            print("  " + say("（无）", "(none)"))
+            out("  " + say("（无）", "(none)"))
     used = sum(1 for row in rows if row.scenarios)
     tell(
         f"\n共 {len(rows)} 项技术可以演练，{used} 项已用于内置场景（●），{len(STEPS)} 个步骤。\n{NOTICE}",
@@ -55,6 +56,10 @@ def _coverage(options: argparse.Namespace) -> int:
     return 0
 
 
+def out(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
 def _line(row: Covered) -> str:
     mark = "●" if row.scenarios else "○"
     where = f"  [{', '.join(row.scenarios)}]" if row.scenarios else ""
@@ -63,5 +68,5 @@ def _line(row: Covered) -> str:
 
 def _steps(_: argparse.Namespace) -> int:
     for form in sorted(STEPS.values(), key=lambda form: form.name):
-        print(f"{form.name:<20} {' '.join(form.techniques)}\n    {form.says}")
+        out(f"{form.name:<20} {' '.join(form.techniques)}\n    {form.says}")
     return 0

@@ -18,6 +18,7 @@ from cyber_range.engine.cli.words import tell, text_of
 from cyber_range.engine.drivers import registry
 from cyber_range.engine.lab.addresses import AddressPool
 from cyber_range.engine.lab.bots import BOTS, prove
+from cyber_range.engine.lab.campaign_rules import campaign_faults
 from cyber_range.engine.lab.compile import block_prefix
 from cyber_range.engine.lab.lab import Lab
 from cyber_range.engine.lab.solver import Done, solve, unsolved
@@ -52,7 +53,7 @@ def add_to(commands: Any) -> None:
 def find(name: str) -> Scenario:
     """A folder, or the name of a packaged scenario."""
     folder = Path(name)
-    return load(folder if folder.is_dir() or "/" in name else packaged(name, SCENARIOS))
+    return load(folder if folder.is_dir() or "/" in name else packaged(name, SCENARIOS), more=campaign_faults)
 
 
 @contextlib.asynccontextmanager

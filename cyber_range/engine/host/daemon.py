@@ -29,6 +29,7 @@ from cyber_range.engine.errors import RangeError, Refused, ScenarioError, Unknow
 from cyber_range.engine.host.pool import POOLED, WAITING, WarmPools
 from cyber_range.engine.host.tickets import Tickets
 from cyber_range.engine.lab.addresses import DEFAULT_POOLS, AddressPool
+from cyber_range.engine.lab.campaign_rules import campaign_faults
 from cyber_range.engine.lab.compile import Block, block_prefix
 from cyber_range.engine.lab.lab import Lab, saved_scenario
 from cyber_range.engine.lab.submissions import is_right
@@ -325,10 +326,10 @@ class Daemon:
 
     def scenario(self, name: str) -> Scenario:
         """A packaged scenario by name. Read anew every time: an instructor edits and launches again."""
-        return load(packaged(name, self.settings.scenarios))
+        return load(packaged(name, self.settings.scenarios), more=campaign_faults)
 
     def scenario_of_document(self, document: dict[str, Any]) -> Scenario:
-        return check(document)
+        return check(document, more=campaign_faults)
 
     def scenarios(self) -> Iterable[Scenario]:
         for path in sorted(self.settings.scenarios.glob("*/scenario.yml")):

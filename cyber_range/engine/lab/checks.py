@@ -264,7 +264,10 @@ class Measuring:
 
     async def _register(self, check: RegisterValueCheck) -> Measured:
         program = check.program or self._first_program(check.node)
-        command = {"kind": "read", "table": check.table, "address": int(check.address), "count": 1}
+        where: dict[str, Any] = {"tag": check.tag}
+        if check.tag is None:
+            where = {"table": check.table, "address": int(check.address or 0)}
+        command = {"kind": "read", "count": 1, **where}
         reply = await self._ask(check.node, program, command, 5)
         _refuse_error(reply)
         value = (reply.get("values") or [None])[0]
@@ -275,7 +278,7 @@ class Measuring:
         else:
             holds = _between(float(value), check.low, check.high)
         wanted = f"= {check.equals}" if check.equals is not None else _band(check.low, check.high)
-        return self._said(check, holds, value, wanted, check.node, table=check.table, address=int(check.address))
+        return self._said(check, holds, value, wanted, check.node, **where)
 
     async def _state(self, check: StateCheck) -> Measured:
         program = check.program or self._first_program(check.node)

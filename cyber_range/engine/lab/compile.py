@@ -232,9 +232,11 @@ def _node(
 ) -> NodePlan:
     own = legs[node.name]
     own_zones = {leg.zone for leg in own}
+    learning = {zone.name for zone in scenario.zones if zone.arp == "learned"}
     neighbours = tuple(
         (leg.ifname, other.ip, other.mac)
         for leg in own
+        if leg.zone not in learning
         for name, others in legs.items()
         if name != node.name
         for other in others

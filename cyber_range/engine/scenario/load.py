@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from cyber_range.engine.scenario.model import (
 )
 
 Path_ = tuple[str | int, ...]
+# What those above know and this does not (the catalogue of campaign steps): (place in the document, what, remedy) each
+MoreChecks = Callable[[Scenario], Iterable[tuple[Path_, str, str]]]
 
 _FILE_LIMIT = 256 * 1024  # one file of nodes/; they travel inside program specs
 _FILES_LIMIT = 2 * 1024 * 1024
@@ -76,8 +78,8 @@ class _Places:
         return ("scenario.yml", 0)
 
 
-def load(folder: Path) -> Scenario:
-    """The scenario of a folder. Raises ScenarioError with every mistake found."""
+def load(folder: Path, *, more: MoreChecks | None = None) -> Scenario:
+    """The scenario of a folder. Raises ScenarioError with every mistake found, those that `more` finds among them."""
     main = folder / "scenario.yml"
     if not main.is_file():
         raise ScenarioError(
@@ -102,10 +104,12 @@ def load(folder: Path) -> Scenario:
                 )
         document.update(story)
     document["files"] = _read_files(folder)
-    return check(document, places=places)
+    return check(document, places=places, more=more)
 
 
-def check(document: Mapping[str, Any], *, places: _Places | None = None) -> Scenario:
+def check(
+    document: Mapping[str, Any], *, places: _Places | None = None, more: MoreChecks | None = None
+) -> Scenario:
     """The checked form of a whole document (as `bundle` gives it or a browser sends it)."""
     places = places or _Places()
     try:
@@ -113,6 +117,8 @@ def check(document: Mapping[str, Any], *, places: _Places | None = None) -> Scen
     except ValidationError as error:
         raise _error(_explain(error, document, places)) from None
     problems = list(_cross_check(scenario, places))
+    for path, what, remedy in more(scenario) if more is not None else ():
+        problems.append(Problem(*places.of(path), f"{_spoken(path)}: {what}", remedy))
     if problems:
         raise _error(problems)
     return scenario
@@ -574,8 +580,14 @@ def _check_check(path: Path_, one: Any, nodes: Any, zones: Any, problem: Any, un
         yield problem(path, "plant_band needs low or high", "Add one")
     if isinstance(one, PlantCountCheck) and one.at_least is None and one.at_most is None:
         yield problem(path, "plant_count needs at_least or at_most", "Add one")
-    if isinstance(one, RegisterValueCheck) and one.equals is None and one.low is None and one.high is None:
-        yield problem(path, "register_value needs equals, low or high", "Add one")
+    if isinstance(one, RegisterValueCheck):
+        if one.equals is None and one.low is None and one.high is None:
+            yield problem(path, "register_value needs equals, low or high", "Add one")
+        if (one.tag is None) == (one.address is None):
+            yield problem(
+                path, "register_value needs either tag or address",
+                "Name the controller's tag (in engineering units), or the table and address of a Modbus register",
+            )  # fmt: skip
     if isinstance(one, FileHashCheck) and (one.sha256 is None) == (one.content is None):
         yield problem(path, "file_hash needs either sha256 or content", "Give one of them")
 

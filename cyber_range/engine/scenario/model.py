@@ -196,6 +196,10 @@ class Zone(Form):
     purdue: float = Field(ge=0, le=6, description="Purdue level; 3.5 is the DMZ, 5 the outside")
     prefix: int = Field(default=28, ge=22, le=29)
     hidden: bool = Field(default=False, description="wiring between plant and controllers: never shown, never sniffed")
+    arp: Literal["fixed", "learned"] = Field(
+        default="fixed",
+        description="learned: machines ask who has an address and believe the answer, so somebody can stand in the middle",
+    )
 
 
 Role = Literal[
@@ -401,13 +405,17 @@ class LoginCheck(Form):
 
 
 class RegisterValueCheck(Form):
-    """A register of a controller, asked of the controller itself (no trainee has a shell there)."""
+    """A value of a controller, asked of the controller itself (no trainee has a shell there).
+
+    By `tag`, in engineering units, whatever protocol it speaks; or by `table` and `address` as a Modbus master sees it.
+    """
 
     kind: Literal["register_value"]
     node: Name
     program: Name | None = None
+    tag: str | None = None
     table: Literal["coil", "discrete", "input", "holding"] = "holding"
-    address: Whole
+    address: Whole | None = None
     equals: Number | None = None
     low: Number | None = None
     high: Number | None = None
