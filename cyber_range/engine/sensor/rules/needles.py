@@ -25,13 +25,13 @@ FEW = 4  # needles up to which searching each is
 class Needles:
     """`hits(data)` gives the numbers of needles in data. All are compared without case: who asks looks again."""
 
-    def __init__(self, needles: Sequence[bytes]) -> None:
+    def __init__(self, needles: Sequence[bytes], automaton: Any = AUTOMATON) -> None:
         self._needles = [needle.lower() for needle in needles]
         ordered = sorted(set(self._needles), key=len, reverse=True)
         self._any = re.compile(b"|".join(map(re.escape, ordered)) or rb"(?!)", re.IGNORECASE)
         self._automaton: Any = None
-        if AUTOMATON is not None and len(needles) > FEW:
-            self._automaton = AUTOMATON(self._needles)
+        if automaton is not None and len(needles) > FEW:
+            self._automaton = automaton(self._needles)
 
     def hits(self, data: bytes) -> Sequence[int]:
         if len(data) <= SHORT:
