@@ -1,6 +1,7 @@
 """The intruder's machine: performs campaign steps when the lab says so.
 
-Spec: `lab` {range, networks} (see attack.fence). Command `step` {step, args} is answered with {"result", evidence…};
+Spec: `lab` {range, networks} (see attack.fence); `person`: true where a red seat has this node's terminal, whose
+lb-attack then performs steps here too (attack_door). Command `step` {step, args} is answered with {"result", evidence…};
 each outcome is also emitted as `step_evidence`. `try_login` and `try_connect` as in the probe.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 import asyncssh
 
+from cyber_range.engine.agents.attack_door import open_door
 from cyber_range.engine.agents.attack_speakers import Speakers
 from cyber_range.engine.agents.context import Closable, Interface, Net, NodeContext, OnFrames, Peer, answer
 from cyber_range.engine.agents.probe import handlers
@@ -192,9 +194,12 @@ async def run(node: NodeContext) -> None:
         return outcome
 
     assert FAMILIES  # every step is registered
+    door = await open_door(node.net, intruder, node.spec["lab"]) if node.spec.get("person") else None
     node.emit("ready")
     compiling()  # scapy's second is spent now, not in the first step
     try:
         await answer(node, {"step": step, **handlers(node)})
     finally:
+        if door is not None:
+            door.close()
         intruder.close()

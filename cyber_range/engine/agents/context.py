@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
+from cyber_range.engine.agents.neighbours import Neighbours
+
 Peer = tuple[str, int]  # (IPv4 address, port) of the far side as the packets say it
 OnDatagram = Callable[[bytes, Peer], None]
 OnFrames = Callable[[list[tuple[int, bytes]]], None]  # (nanoseconds since the epoch, whole Ethernet frame)
@@ -139,6 +141,10 @@ class Net(Connecting, Protocol):
 
     def firewall(self) -> Firewall:
         """The node's packet filter; PermissionError on a node that may not change its network."""
+        ...
+
+    def neighbours(self) -> Neighbours:
+        """The node's ARP table."""
         ...
 
 

@@ -26,6 +26,7 @@ from cyber_range.engine.agents.context import (
     ProtocolFactory,
     UdpSender,
 )
+from cyber_range.engine.agents.neighbours import KernelNeighbours, Neighbours
 from cyber_range.engine.agents.nft import NftFirewall
 
 EVERY_LEG = "0.0.0.0"  # noqa: S104 - a node listens on all its own legs, which are all the lab's
@@ -126,6 +127,9 @@ class KernelNet:
 
     def firewall(self) -> Firewall:
         return NftFirewall()
+
+    def neighbours(self) -> Neighbours:
+        return KernelNeighbours({f"{leg.ip}/{leg.prefix}": leg.name for leg in self.interfaces()})
 
 
 async def resolve(host: str) -> str:

@@ -130,7 +130,7 @@ class Sensor:
             return
         self._suricata = Suricata(
             self._node.store / "suricata", self._zones, self.monitor.book.rules, self._variables,
-            lambda alert: self._node.emit("alert", **alert), self._suricata_ended,
+            self._suricata_alert, self._suricata_ended,
         )  # fmt: skip
         try:
             await self._suricata.start()
@@ -140,6 +140,14 @@ class Sensor:
             return
         self._suricata_said = f"running, version {found.version}"
         self._node.emit("suricata", state="running", version=found.version)
+
+    def _suricata_alert(self, said: dict[str, Any]) -> None:
+        """Among our own, so that it too is said once and counted while it lasts."""
+        self.monitor.alerts.raise_alert(
+            said["rule"], said["severity"], said["technique"], said["seen"], said["zone"], said["src"], said["dst"],
+            said["text"], source="suricata", frames=[(at, base64.b64decode(frame)) for at, frame in said["frames"]],
+            more={key: said[key] for key in ("sid", "rev", "port") if key in said},
+        )  # fmt: skip
 
     def _suricata_ended(self, why: str) -> None:
         self._suricata_said = why

@@ -93,7 +93,7 @@ class Driver(Protocol):
     async def exec(
         self, range_id: str, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0
     ) -> ExecResult:
-        """Runs a command in the node. lb-scan, lb-capture, lb-modbus, lb-fw, lb-ssh and lb-web are there on every driver."""
+        """Runs a command in the node. lb-scan, lb-capture, lb-modbus, lb-plc, lb-fw, lb-ssh, lb-web, lb-arp and lb-attack are there on every driver."""
         ...
 
     async def shell(self, range_id: str, node: str, *, columns: int = 80, rows: int = 24) -> Pty:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from cyber_range.engine.agents.kernel import KernelNet
 
-TOOLS = ("scan", "capture", "modbus", "fw", "ssh", "web")
+TOOLS = ("scan", "capture", "modbus", "plc", "fw", "ssh", "web", "arp", "attack")
 
 
 class Terminal:

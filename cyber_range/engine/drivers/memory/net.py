@@ -32,6 +32,16 @@ class Interface:
     zone: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """The same fields as `agents.neighbours.Neighbour`."""
+
+    ip: str
+    mac: str
+    state: str
+    ifname: str
+
+
 class MemoryNet:
     def __init__(self, fabric: Fabric, host: Host) -> None:
         self._fabric = fabric
@@ -115,6 +125,9 @@ class MemoryNet:
             raise PermissionError(errno.EPERM, f"{self._host.plan.name} may not change its network (no NET_ADMIN)")
         return self._host.filter
 
+    def neighbours(self) -> MemoryNeighbours:
+        return MemoryNeighbours(self._host)
+
     # beyond the protocol: the words of the console use it
 
     async def ping(self, host: str, number: int, timeout: float) -> float | None:
@@ -123,6 +136,41 @@ class MemoryNet:
     @property
     def host(self) -> Host:
         return self._host
+
+
+class MemoryNeighbours:
+    """`agents.neighbours.Neighbours` of one host."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def _leg_of(self, ip: str) -> str:
+        for leg in self._host.legs:
+            if ipaddress.IPv4Address(ip) in leg.network:
+                return leg.plan.ifname
+        raise LookupError(f"{ip} is in none of this node's segments")
+
+    def all(self) -> list[Neighbour]:
+        known = {ip: (mac, "permanent") for ip, mac in self._host.permanent.items()}
+        known |= {ip: (mac, "reachable") for ip, (mac, _) in self._host.neighbours.items() if ip not in known}
+        return [
+            Neighbour(ip, mac, state, self._leg_of(ip))
+            for ip, (mac, state) in sorted(known.items(), key=lambda item: ipaddress.IPv4Address(item[0]))
+        ]
+
+    def pin(self, ip: str, mac: str) -> None:
+        self._may(ip)
+        self._host.permanent[ip] = mac.lower()
+
+    def forget(self, ip: str) -> None:
+        self._may(ip)
+        self._host.permanent.pop(ip, None)
+        self._host.neighbours.pop(ip, None)
+
+    def _may(self, ip: str) -> None:
+        self._leg_of(ip)
+        if "net_admin" not in self._host.plan.caps:
+            raise PermissionError(errno.EPERM, f"{self._host.plan.name} may not change its network (no NET_ADMIN)")
 
 
 class TcpPort:

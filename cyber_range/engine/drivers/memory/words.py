@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from cyber_range.engine.drivers.memory.fabric import Leg
 from cyber_range.engine.drivers.memory.net import MemoryNet
 
-TOOLS = ("scan", "capture", "modbus", "fw", "ssh", "web")
+TOOLS = ("scan", "capture", "modbus", "plc", "fw", "ssh", "web", "arp", "attack")
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # what a shell answers
 MORE_PINGS = 0.2  # seconds between two echoes: as fast as an ordinary user may
 

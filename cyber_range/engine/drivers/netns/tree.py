@@ -31,7 +31,7 @@ from cyber_range.engine.drivers.netns.linux import (
 )
 
 NEUTRAL = "/opt/lianbing"  # where the engine package lies in every node; PYTHONPATH of what is exec'd there
-TOOLS = ("scan", "capture", "modbus", "fw", "ssh", "web")
+TOOLS = ("scan", "capture", "modbus", "plc", "fw", "ssh", "web", "arp", "attack")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 ETC_FILES = (
     "ld.so.cache",
