@@ -318,8 +318,9 @@ class NetnsDriver:
 
     async def _feed(self, fd: int, data: bytes) -> None:
         try:
-            with contextlib.suppress(OSError, TimeoutError):
-                await write_all(fd, data)
+            # A command that reads late still gets all of it; its own time limit ends this task.
+            with contextlib.suppress(OSError):
+                await write_all(fd, data, None)
         finally:
             os.close(fd)
 

@@ -92,8 +92,9 @@ async def collect(fd: int, limit: int) -> bytes:
     return bytes(kept)
 
 
-async def write_all(fd: int, data: bytes) -> None:
-    """Writes everything, waiting while the pipe is full. BrokenPipeError when nobody reads, TimeoutError when stuck."""
+async def write_all(fd: int, data: bytes, patience: float | None = WRITE_SECONDS) -> None:
+    """Writes everything, waiting while the pipe is full. BrokenPipeError when nobody reads, TimeoutError when stuck for
+    `patience` seconds (None: as long as the caller waits)."""
     loop = asyncio.get_running_loop()
     os.set_blocking(fd, False)
     view = memoryview(data)
@@ -106,6 +107,6 @@ async def write_all(fd: int, data: bytes) -> None:
         ready: asyncio.Future[None] = loop.create_future()
         loop.add_writer(fd, settle, ready)
         try:
-            await asyncio.wait_for(ready, WRITE_SECONDS)
+            await asyncio.wait_for(ready, patience)
         finally:
             loop.remove_writer(fd)

@@ -176,6 +176,21 @@ async def test_collect_keeps_to_its_limit_and_still_reads_on(pipe: tuple[int, in
     assert kept == bytes(1000)
 
 
+async def test_who_reads_late_gets_everything_from_a_writer_with_patience(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    patient = asyncio.create_task(write_all(os.dup(writer), bytes(300_000), None))
+    await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        await write_all(writer, b"x", 0.1)
+    collecting = asyncio.create_task(collect(reader, 1_000_000))
+    await asyncio.wait_for(patient, 5)
+
+    assert (patient.exception(), collecting.done()) == (None, False)
+    collecting.cancel()
+    os.close(writer)
+
+
 async def test_writing_to_nobody_is_an_error(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.close(reader)
