@@ -122,6 +122,7 @@ class State:
     last_delta_e: float = 0.0
     on_recipe_s: float = 0.0
     off_recipe_s: float = 0.0
+    working_s: float = 0.0  # the programme does something: water, pump or cloth move
     steam_kj: float = 0.0
     filled_kj: float = 0.0  # above 0 °C, as all heat here
     cooled_kj: float = 0.0
@@ -151,7 +152,8 @@ def step(s: State, c: Commands, p: Parameters, dt: float) -> State:
     if not 0 <= dt <= DyeingVat.MAX_STEP + 1e-9:
         raise ValueError(f"a step is 0 to {DyeingVat.MAX_STEP} s, not {dt}")
     s = change(dye(dose(warm(water(s, c, p, dt), c, p, dt), c, p, dt), c, p, dt), c, p, dt)
-    return compare(s, c, p, dt)
+    s = compare(s, c, p, dt)
+    return replace(s, working_s=s.working_s + dt) if c.fill or c.drain or c.change or s.circulating else s
 
 
 def water(s: State, c: Commands, p: Parameters, dt: float) -> State:
@@ -309,6 +311,7 @@ def described(p: Parameters) -> list[Variable]:
         Variable("kg_rework", "色差返修布", "Cloth off shade", "kg", 0, 1_000_000, counts=True),
         Variable("on_recipe", "合规工艺时间", "Time on the recipe", "s", 0, 1_000_000, counts=True),
         Variable("off_recipe", "偏离工艺时间", "Time off the recipe", "s", 0, 1_000_000, counts=True),
+        Variable("working", "程序运转时间", "Time at work", "s", 0, 1_000_000, counts=True),
         Variable("spill", "溢流", "Spilled", "L", 0, 100_000, counts=True),
         Variable("water", "累计用水", "Water used", "L", 0, 1_000_000, counts=True),
         Variable("steam_used", "累计蒸汽热", "Steam heat used", "kWh", 0, 100_000, counts=True),
@@ -392,7 +395,8 @@ class DyeingVat(SteppedPlant):
             "fill": int(c.fill and s.level_l < c.fill_to_l), "drain": int(c.drain and s.level_l > 0), **dosing,
             "dye_dosed": round(s.dosed_g[1], 1), "last_delta_e": round(s.last_delta_e, 2), "batches": s.batches,
             "kg_good": round(s.good_kg, 1), "kg_rework": round(s.rework_kg, 1), "on_recipe": round(s.on_recipe_s, 1),
-            "off_recipe": round(s.off_recipe_s, 1), "spill": round(s.spilled_l, 1), "water": round(s.filled_l, 1),
+            "off_recipe": round(s.off_recipe_s, 1), "working": round(s.working_s, 1),
+            "spill": round(s.spilled_l, 1), "water": round(s.filled_l, 1),
             "steam_used": round(s.steam_kj / 3600, 3), "tripped": int(c.tripped),
         }  # fmt: skip
 
