@@ -10,8 +10,10 @@ import asyncio
 import base64
 import hashlib
 import itertools
+import json
 import random
 import struct
+import time
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +28,7 @@ LARGEST_FILE = 512 * 1024
 DNS_LABEL = 60  # characters; 63 are allowed
 DNS_CARRIES = 110  # bytes of a question: three labels of base32; the whole name stays below 253 characters
 LOCKED = ".locked"
+RESTARTS_WITHIN = 40.0  # s for an application that undo starts again
 
 
 async def http(
@@ -68,6 +71,12 @@ def login_of(intruder: Intruder, args: Mapping[str, Any]) -> tuple[str, str] | N
 
 def server_of(intruder: Intruder, args: Mapping[str, Any], port: int) -> tuple[str, int]:
     return intruder.fence.check(str(args["host"])), int(args.get("port", port))
+
+
+def taken_back(host: str, status: int) -> None:
+    """Blocked when an undoing was not taken, so that it is tried again; 404: it is gone already."""
+    if status >= 300 and status != 404:
+        raise Blocked(f"{host} did not take it back (status {status})")
 
 
 def quoted(path: str) -> str:
@@ -238,7 +247,8 @@ async def drop(intruder: Intruder, args: Mapping[str, Any], evidence: Evidence) 
         raise Blocked(f"{host} refused the file (status {status})")
 
     async def take_away(told: Evidence) -> dict[str, Any]:
-        await http(intruder, told, host, port, "DELETE", path, login=login)
+        status, _ = await http(intruder, told, host, port, "DELETE", path, login=login)
+        taken_back(host, status)
         return {"target": host, "removed": str(args["path"])}
 
     intruder.undo_with((host, port, path), take_away)
@@ -277,7 +287,8 @@ async def encrypt(intruder: Intruder, args: Mapping[str, Any], evidence: Evidenc
 
 def put_back(intruder: Intruder, host: str, port: int, name: str, body: bytes, login: tuple[str, str] | None) -> Any:
     async def restore(told: Evidence) -> dict[str, Any]:
-        await http(intruder, told, host, port, "PUT", quoted(name), body, login)
+        status, _ = await http(intruder, told, host, port, "PUT", quoted(name), body, login)
+        taken_back(host, status)
         await http(intruder, told, host, port, "DELETE", quoted(name + LOCKED), login=login)
         return {"target": host, "restored": name}
 
@@ -295,8 +306,15 @@ async def stop_service(intruder: Intruder, args: Mapping[str, Any], evidence: Ev
         raise Blocked(f"{host} refused the account (status {status})")
 
     async def start_again(told: Evidence) -> dict[str, Any]:
-        await http(intruder, told, host, port, "POST", "/admin/restart", login=login)
-        return {"target": host, "restarted": True}
+        status, _ = await http(intruder, told, host, port, "POST", "/admin/restart", login=login)
+        taken_back(host, status)
+        until = time.monotonic() + RESTARTS_WITHIN
+        while time.monotonic() < until:  # what else is to be put back needs it running
+            status, _ = await http(intruder, told, host, port, "GET", "/health")
+            if status == 200:
+                return {"target": host, "restarted": True}
+            await asyncio.sleep(0.25)
+        return {"target": host, "restarted": False}
 
     intruder.undo_with((host, port, "service"), start_again)
 
@@ -316,7 +334,8 @@ async def change_password(intruder: Intruder, args: Mapping[str, Any], evidence:
         old, own = str(args["old"]), (user, new) if login and login[0] == user else login
 
         async def give_back(told: Evidence) -> dict[str, Any]:
-            await http(intruder, told, host, port, "PUT", path, old.encode(), own)
+            status, _ = await http(intruder, told, host, port, "PUT", path, old.encode(), own)
+            taken_back(host, status)
             return {"target": host, "account": user}
 
         intruder.undo_with((host, port, path), give_back)
@@ -340,7 +359,8 @@ async def tamper_document(intruder: Intruder, args: Mapping[str, Any], evidence:
         raise Blocked(f"{host} refused the change (status {status})")
 
     async def original(told: Evidence) -> dict[str, Any]:
-        await http(intruder, told, host, port, "PUT", path, before, login)
+        status, _ = await http(intruder, told, host, port, "PUT", path, before, login)
+        taken_back(host, status)
         return {"target": host, "restored": str(args["path"])}
 
     intruder.undo_with((host, port, path), original)
@@ -351,8 +371,19 @@ async def set_job(intruder: Intruder, args: Mapping[str, Any], evidence: Evidenc
     """Tells a machine to run another program than the one that was planned."""
     host, port = server_of(intruder, args, 8081)
     login = login_of(intruder, args)
-    path = quoted(f"/jobs/{args['machine']}")
+    machine, path = str(args["machine"]), quoted(f"/jobs/{args['machine']}")
+    status, listed = await http(intruder, evidence, host, port, "GET", "/jobs", login=login)
+    before = json.loads(listed).get(machine) if status == 200 else None
     status, _ = await http(intruder, evidence, host, port, "PUT", path, str(args["document"]).encode(), login)
     evidence.facts |= {"target": host, "machine": str(args["machine"]), "document": str(args["document"])}
     if status >= 300:
         raise Blocked(f"{host} refused the change (status {status})")
+    if before is None:
+        return
+
+    async def planned(told: Evidence) -> dict[str, Any]:
+        status, _ = await http(intruder, told, host, port, "PUT", path, str(before).encode(), login)
+        taken_back(host, status)
+        return {"target": host, "machine": machine, "document": before}
+
+    intruder.undo_with((host, port, path), planned)

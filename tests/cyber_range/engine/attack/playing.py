@@ -17,7 +17,11 @@ def intruder(net: int, host: int = 7) -> Running:
 async def did(attacker: Running, step: str, **args: Any) -> dict[str, Any]:
     """The evidence of one step without the times and byte counts."""
     reply = await attacker.ask("step", PATIENCE, step=step, args=args)
-    return {key: value for key, value in reply.items() if key not in ("kind", "id", "started", "ended", "bytes_in", "bytes_out")}
+    return {
+        key: value
+        for key, value in reply.items()
+        if key not in ("kind", "id", "started", "ended", "bytes_in", "bytes_out")
+    }
 
 
 async def inside(attacker: Running) -> Running:

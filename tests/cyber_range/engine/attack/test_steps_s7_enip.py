@@ -118,5 +118,3 @@ async def test_enip_is_stopped_reprogrammed_and_reset() -> None:
     assert (load["before"], load["after"]) == (taken["taken"]["sha256"], changed)
     assert (mode, state["mode"], restored) == ("stop", "run", taken["taken"]["sha256"])
     assert len(undone["restored"]) == 2
-
-
