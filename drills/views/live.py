@@ -23,6 +23,7 @@ from drills.domain.state import State
 from drills.models import Drill, Seat
 from drills.services import acting
 from drills.views.doors import eyes, the_drill
+from drills.views.mimics import mimics_of
 from drills.views.words import room_words
 
 PAGE = 500
@@ -61,6 +62,7 @@ def room(request: HttpRequest, pk: int) -> HttpResponse:
             "report_fields": _report_fields(),
             "config": _config(drill, seat, spec),
             "words": room_words(),
+            "mimics": mimics_of(drill.scenario),
         },
     )
 

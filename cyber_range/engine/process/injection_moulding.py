@@ -248,7 +248,7 @@ def start(p: Parameters) -> State:
         machines.append(
             Machine(
                 zones_c=warm, phase=COOLING, phase_s=3.0 * index, cycle_s=8.0 + 3.0 * index, melt_kg=p.shot_g / 1000,
-                cavity_kg=p.shot_g / 1000, clamp_kn=1000.0, peak_mpa=92.0, last_peak_mpa=92.0, resin_kg=2 * p.shot_g / 1000,
+                cavity_kg=p.shot_g / 1000, clamp_kn=min(1000.0, p.clamp_max_kn), peak_mpa=92.0, last_peak_mpa=92.0, resin_kg=2 * p.shot_g / 1000,
                 melt_c=p.melt_nominal_c, last_melt_c=p.melt_nominal_c,
             )
         )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Mapping, MutableMapping
 from cyber_range.engine.process.logic.pi import PI
 from cyber_range.engine.process.tag import Tag, settle, take
 
-WAITING = 0  # the machine's phase
+WAITING, IN_WORK = 0, (1, 2, 3)  # the machine's phases
 
 
 class CncMachineLogic:
@@ -72,8 +72,8 @@ class CncMachineLogic:
         tags["refused"] = int(bool(tags["verify"]) and not matches and tags["job_quantity"] > 0)
         wet = bool(tags["coolant_ok"]) or not tags["interlock"]
         tags["waiting"] = int(tags["phase"] == WAITING and tags["job_quantity"] <= 0)
-        # a part that is on the machine still counts down the job when it is done
-        ready = tags["job_quantity"] > 0 and not tags["refused"] and wet
+        more = tags["job_quantity"] - (tags["phase"] in IN_WORK)  # the part on the machine counts when it is done
+        ready = more > 0 and not tags["refused"] and wet
         reset = tags["reset"]
         tags["reset"] = 0  # a push button, not a switch
         return {

@@ -100,9 +100,11 @@ def test_taking_the_attack_back_recovers_production() -> None:
     loop = Loop("heat_treatment_furnace")
     loop.write("furnace", zone2_setpoint=940, zone3_setpoint=940, interlock=0)
     loop.run(12)
-    loop.write("furnace", zone2_setpoint=860, zone3_setpoint=860, interlock=1)
+    loop.write("furnace", zone2_setpoint=860, zone3_setpoint=860)
+    loop.run(8)
+    loop.write("furnace", interlock=1, reset=1)
 
-    recovering = loop.run(30)
+    recovering = loop.run(24)
     recovered = loop.run(10)
 
     assert recovering["parts_coarse"] > 0
