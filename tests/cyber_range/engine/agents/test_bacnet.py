@@ -46,6 +46,7 @@ def what_the_client_saw(host: str, *, foreign: int = 0x30) -> dict[str, Any]:
         "released": [None, 55.0],
         "binary": [None, 0, None, 0],
         "denied": ["property: write-access-denied", "object: unknown-object"],
+        "changes": [55.0, 56.5],
         "foreign": foreign,
         "wrong password": "security: password-failure",
         "silenced": "SimpleAckPDU",

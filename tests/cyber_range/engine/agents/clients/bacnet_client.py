@@ -3,7 +3,6 @@
 `broadcast`: looks for the device with Who-Is and Who-Has to everybody instead of to TARGET alone.
 """
 
-import argparse
 import asyncio
 import json
 import sys
@@ -72,6 +71,7 @@ async def main(own, target, broadcast=""):
         await write("binary-output,1", BinaryPV("inactive"), 8), await read("binary-output,1", "present-value"),
     ]  # fmt: skip
     found["denied"] = [await write("analog-input,1", 1.0), await write("analog-value,99", 1.0)]
+    found["changes"] = await changes(application, where, write)
     found["foreign"] = await registered(application, target)
 
     async def control(request):
@@ -98,6 +98,21 @@ async def main(own, target, broadcast=""):
     sys.stdout.write(json.dumps(found) + "\n")
 
 
+async def changes(application, where, write):
+    """What a confirmed subscription to changes of value tells, from the first notification on."""
+    told = []
+    async with application.change_of_value(where, ObjectIdentifier("analog-value,1"), 7, True, 60) as subscription:
+        for value in (None, 56.5):
+            if value is not None:
+                await write("analog-value,1", value, 12)
+            for _ in range(2):  # present value and status flags come together
+                what, said = await asyncio.wait_for(subscription.get_value(), 5)
+                if str(what) == "present-value":
+                    told.append(float(said))
+    await write("analog-value,1", 55.0, 12)
+    return told
+
+
 async def registered(application, target):
     """Result code of a foreign device registration."""
     link = application.normal
@@ -116,5 +131,4 @@ async def registered(application, target):
         link.sap_response = confirm
 
 
-assert argparse
 asyncio.run(main(*sys.argv[1:]))

@@ -20,9 +20,14 @@ def until(condition, seconds=20.0):
     return True
 
 
+def tried(action):
+    """The library sends nothing while it still takes an earlier procedure for unfinished; then a moment later."""
+    return until(action, 8)
+
+
 def main(host, port):
     client = c104.Client(tick_rate_ms=100, command_timeout_ms=5000)
-    connection = client.add_connection(ip=host, port=port, init=c104.Init.ALL)
+    connection = client.add_connection(ip=host, port=port, init=c104.Init.NONE)
     station = connection.add_station(common_address=7)
     level = station.add_point(io_address=4001, type=c104.Type.M_ME_NC_1)
     setpoint = station.add_point(io_address=4005, type=c104.Type.M_ME_NB_1)
@@ -40,6 +45,7 @@ def main(host, port):
     connection.on_receive_raw(callable=raw)
     client.start()
     connected = until(lambda: connection.state == c104.ConnectionState.OPEN)
+    tried(lambda: connection.interrogation(common_address=7, wait_for_response=True))
     interrogated = until(lambda: setpoint.processed_at is not None and float(setpoint.value) != 0)
     first = {
         "level": float(level.value),
@@ -47,19 +53,19 @@ def main(host, port):
         "high": bool(high.value),
         "auto": str(auto.value),
     }
-    clock = connection.clock_sync(common_address=7, wait_for_response=True)
-    counters = connection.counter_interrogation(common_address=7, wait_for_response=True)
-    read = level.read()
+    clock = tried(lambda: connection.clock_sync(common_address=7, wait_for_response=True))
+    counters = tried(lambda: connection.counter_interrogation(common_address=7, wait_for_response=True))
+    read = tried(level.read)
     order.value = c104.Int16(425)
-    set_it = order.transmit(cause=c104.Cot.ACTIVATION)
+    set_it = tried(lambda: order.transmit(cause=c104.Cot.ACTIVATION))
     switch.value = c104.Double.OFF
-    switched = switch.transmit(cause=c104.Cot.ACTIVATION)
+    switched = tried(lambda: switch.transmit(cause=c104.Cot.ACTIVATION))
     unknown.value = True
     refused = unknown.transmit(cause=c104.Cot.ACTIVATION)
-    connection.interrogation(common_address=7, wait_for_response=True)
+    tried(lambda: connection.interrogation(common_address=7, wait_for_response=True))
     until(lambda: float(setpoint.value) == 425 and auto.value == c104.Double.OFF, 5)
     second = {"setpoint": float(setpoint.value), "auto": str(auto.value)}
-    test = connection.test(common_address=7, with_time=True, wait_for_response=True)
+    test = tried(lambda: connection.test(common_address=7, with_time=True, wait_for_response=True))
     client.stop()
     types = sorted({data[6] for data in seen if len(data) > 6 and data[2] & 1 == 0})
     sys.stdout.write(
