@@ -1,8 +1,10 @@
 """The plant's file share: folders over HTTP with a login per person, a daily backup, and canaries.
 
 Spec: `users` {name: password}, `files` {path: text}, `canaries` [path…], `port` (8080), `backup_every` (scenario s,
-86400). GET (file or list), PUT, DELETE. Emits `share_access` (who changed what), `canary` (somebody read one),
-`backup`. Commands: `hash` {path} -> sha256, `backup`, `restore` {path?} (the newest backup's copy).
+86400), `admin` (user name; opens the two doors below), `collector` {host, port} (log server; trail.py).
+GET (file or list), PUT, DELETE. For the admin: GET /audit?last=N (who changed what, refusals), PUT
+/accounts/USER/password (body; anyone for the own one). Emits `share_access` (who changed what), `canary` (somebody read
+one), `backup`. Commands: `hash` {path} -> sha256, `backup`, `restore` {path?} (the newest backup's copy).
 """
 
 from __future__ import annotations
@@ -11,16 +13,20 @@ import asyncio
 import hashlib
 import hmac
 import html
+import json
 import mimetypes
 import posixpath
 import shutil
+import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
 from cyber_range.engine.agents.context import NodeContext, answer
 from cyber_range.engine.agents.http_door import Request, Response, serve_http
+from cyber_range.engine.agents.trail import Trail
 
+KEPT = 2000  # audit rows
 QUOTA = 6 * 1024 * 1024  # bytes of all files; the backup takes as much again
 
 
@@ -70,15 +76,49 @@ async def run(node: NodeContext) -> None:
     users: dict[str, str] = {str(k): str(v) for k, v in dict(node.spec["users"]).items()}
     canaries = {shared_name(name) for name in node.spec.get("canaries", ())}
     tree = Tree(node.store, dict(node.spec.get("files") or {}))
+    admin = str(node.spec.get("admin", ""))
+    audit = Trail(node, "share", KEPT)
     counts = {"reads": 0, "writes": 0, "deletes": 0, "refused": 0, "canary_reads": 0}
+
+    def note(user: str, request: Request, action: str) -> None:
+        row = {"at": round(time.time(), 3), "user": user, "peer": request.peer, "action": action, "path": request.path}
+        audit.add(row)
+
+    def manage(user: str, request: Request) -> Response | None:
+        """The administration's doors; None when the request is about a file."""
+        match (request.method, request.path.strip("/").split("/")):
+            case ("GET", ["audit"]):
+                if user != admin:
+                    return Response(403, b"for administrators")
+                last = request.query.get("last", "50")
+                wanted = max(1, min(KEPT, int(last))) if last.isdecimal() else 50
+                rows = json.dumps(list(audit.rows)[-wanted:][::-1], ensure_ascii=False)
+                return Response(200, rows.encode(), "application/json; charset=utf-8")
+            case ("PUT", ["accounts", other, "password"]):
+                password = request.body.decode("utf-8", "replace").strip()
+                if user not in (admin, other):
+                    return Response(403, b"for administrators")
+                if other not in users:
+                    return Response(404, b"no such account")
+                if len(password) < 6:
+                    return Response(400, b"password: at least 6 characters")
+                users[other] = password
+                note(user, request, "account password")
+                node.emit("share_access", action="account password", path=request.path, user=user, peer=request.peer)
+                return Response(204)
+        return None
 
     async def respond(request: Request) -> Response:
         given = request.credentials()
         known = users.get(given[0]) if given else None
         if given is None or known is None or not hmac.compare_digest(known.encode(), given[1].encode()):
             counts["refused"] += 1
+            if given:
+                note(given[0], request, "refused")
             return Response(401, headers={"WWW-Authenticate": 'Basic realm="share"'})
         path, user = tree.at(request.path), given[0]
+        if admin and (managed := manage(user, request)) is not None:
+            return managed
         if request.method in ("GET", "HEAD"):
             if path.is_dir():
                 return Response(200, listing(tree, path).encode(), "text/html; charset=utf-8")
@@ -99,6 +139,7 @@ async def run(node: NodeContext) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(request.body)
             counts["writes"] += 1
+            note(user, request, "put")
             node.emit("share_access", action="put", path=request.path, user=user, peer=request.peer)
             return Response(201 if created else 204)
         if request.method == "DELETE":
@@ -106,6 +147,7 @@ async def run(node: NodeContext) -> None:
                 return Response(404, b"not found")
             path.unlink()
             counts["deletes"] += 1
+            note(user, request, "delete")
             node.emit("share_access", action="delete", path=request.path, user=user, peer=request.peer)
             return Response(204)
         return Response(405, headers={"Allow": "GET, HEAD, PUT, DELETE"})
@@ -130,6 +172,7 @@ async def run(node: NodeContext) -> None:
     async def restore(command: dict[str, Any]) -> dict[str, Any]:
         return {"files": tree.restore(str(command.get("path", "")))}
 
+    await audit.open()
     server = await serve_http(node.net, int(node.spec.get("port", 8080)), respond, "nas/6.2")
     work = [asyncio.ensure_future(daily()), asyncio.ensure_future(tell())]
     node.emit("ready")
@@ -138,6 +181,7 @@ async def run(node: NodeContext) -> None:
     finally:
         for task in work:
             task.cancel()
+        audit.close()
         server.close()
 
 

@@ -513,6 +513,12 @@ def _cross_check(scenario: Scenario, places: _Places) -> Iterator[Problem]:
                 yield unknown(("seats", i, "consoles", j), "node", name, nodes)
             elif not nodes[name].shell:
                 yield problem(("seats", i, "consoles", j), f"{name} has no shell", f"Set shell: true on {name}")
+            elif nodes[name].role == "attacker" and seat_form.cell not in ("red", "white"):
+                yield problem(
+                    ("seats", i, "consoles", j),
+                    f"{name} is the attacker's; a {seat_form.cell} seat may not open it",
+                    "Give it to a red seat",
+                )
         for j, zone_name in enumerate(seat_form.sees):
             if zone_name != "*" and zone_name not in zones:
                 yield unknown(("seats", i, "sees", j), "zone", zone_name, zones)
