@@ -199,6 +199,6 @@ def test_what_is_left_out_when_twice_too_much_comes() -> None:
     print(
         f"\nsensor, overload: {arriving:,.0f} frames/s offered for {turns * len(frames) / arriving:.0f} s, read {monitor.frames}, "
         f"counted only {shedding.counts[ALL]}, without rules {shedding.counts[1]}, without reading {shedding.counts[2]}, "
-        f"payloads left out {monitor.shed_payloads}"
+        f"payloads unmatched {monitor.shed_matching}, unread {monitor.shed_payloads}"
     )
     assert seen == turns * len(frames) // BATCH * BATCH

@@ -21,6 +21,7 @@ from cyber_range.engine.sensor.protocols import registry
 from cyber_range.engine.sensor.protocols.message import REQUEST, Message
 from cyber_range.engine.sensor.rules.book import Book
 from cyber_range.engine.sensor.rules.rule import Rule, Sight
+from cyber_range.engine.sensor.shedding import READING
 from cyber_range.engine.sensor.streams import MODULUS, Stream, after
 
 IDLE = 300.0  # s after which a quiet conversation is forgotten
@@ -55,8 +56,8 @@ class _Zone:
 class Monitor:
     """Feed it frames per zone; `report` gives what is new since the last report.
 
-    `shed` is how much of the work is left out when more comes than can be read (see `sensor.shedding`): 1 signatures on
-    payloads of conversations that are no control protocol, 2 reading those conversations at all.
+    `shed` is how much of the work is left out when more comes than can be read (see `sensor.shedding`): from 1 on no rules
+    look at conversations that are no control protocol, from 2 on those are not read either. Both are counted.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Monitor:
         self.modbus_requests = self.modbus_writes = self.signature_alerts = 0
         self.now = 0.0
         self.shed = 0
-        self.shed_payloads = 0
+        self.shed_payloads = self.shed_matching = 0
         self._epoch = 1  # what messages are marked calm with: a new number takes all marks back
         self._zones: dict[str, _Zone] = {}
         self._folded: dict[tuple[str, bytes, bytes, int, int], list[int]] = {}
@@ -142,7 +143,7 @@ class Monitor:
                 self._undecided(side, item, payload, flags)
                 continue
             if decoder.done or (self.shed and self._left_out(flow)):
-                if plan.raw is not None and not self.shed:
+                if plan.raw is not None:
                     self._raw(side, item, payload, flags)
                 continue
             try:
@@ -527,7 +528,10 @@ class Monitor:
             self._awaits(side)
             calm = False
         matching = side.plan.of(proto).candidates(message.function)
-        if matching:
+        if matching and self.shed and proto not in registry.CONTROL:
+            calm = False
+            self.shed_matching += 1
+        elif matching:
             calm = False
             sight = Sight(at, side.up, flow, *self._pair(side), payload, message, flags, len(payload))
             for rule in self.book.matches(matching, sight):
@@ -563,7 +567,8 @@ class Monitor:
             self._say(rule, side, item)
 
     def _raw(self, side: Side, item: Item, payload: bytes, flags: int) -> None:
-        if self.shed and self._left_out(side.flow):
+        if self.shed and side.flow.app not in registry.CONTROL:
+            self.shed_matching += 1
             return
         rules = side.plan.raw.candidates(payload)
         if rules:
@@ -590,10 +595,14 @@ class Monitor:
     # ------------------------------------------------------------ what goes wrong
 
     def _left_out(self, flow: Flow) -> bool:
-        """Under load the control protocols are read to the last; what is left out is counted."""
-        if flow.app in registry.CONTROL:
+        """Under heavy load only the control protocols are read; what is left out is counted."""
+        if self.shed < READING or flow.app in registry.CONTROL:
             return False
         self.shed_payloads += 1
+        flow.whole = False  # what comes after begins in the middle, and is not blamed for it
+        if flow.decoder is not None:
+            flow.decoder.lose(True)
+            flow.decoder.lose(False)
         return True
 
     def _fault(self, flow: Flow) -> None:
@@ -701,7 +710,8 @@ class Monitor:
         return {
             "frames": self.frames, "bytes": self.bytes, "modbus_requests": self.modbus_requests,
             "modbus_writes": self.modbus_writes, "undecoded": self.undecoded, "stream_holes": self.holes,
-            "decoder_faults": self.faults, "shed_payloads": self.shed_payloads, "rules": len(self.book.rules),
+            "decoder_faults": self.faults, "shed_payloads": self.shed_payloads,
+            "shed_matching": self.shed_matching, "rules": len(self.book.rules),
             "rule_problems": len(self.book.problems), "rule_alerts": self.signature_alerts, **self.alerts.counters,
         }  # fmt: skip
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyber_range.engine.sensor import pcapng
@@ -15,6 +15,7 @@ from tests.cyber_range.engine.sensor.talk import Talk, Wire, read, values
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**63), st.binary(min_size=1, max_size=100))))
+@settings(deadline=None)
 def test_packets_come_back_as_they_were(frames: list[tuple[int, bytes]]) -> None:
     assert pcapng.read(pcapng.header("workshop") + pcapng.packets(frames)) == frames
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyber_range.engine.sensor.streams import MODULUS, PENDING_LIMIT, Stream
@@ -16,6 +16,7 @@ from cyber_range.engine.sensor.streams import MODULUS, PENDING_LIMIT, Stream
     st.lists(st.tuples(st.integers(0, 399), st.integers(1, 80)), max_size=20),
     st.randoms(use_true_random=False),
 )
+@settings(deadline=None)
 def test_shuffled_overlapping_segments_give_the_stream(
     data: bytes, first: int, extra: list[tuple[int, int]], chance: random.Random
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.contrib import modbus as scapy_modbus
 from scapy.packet import Packet
@@ -77,6 +77,7 @@ def test_the_device_says_who_it_is() -> None:
 
 
 @given(st.lists(st.integers(0, len(REQUESTS) - 1), min_size=1, max_size=6), st.integers(1, 13))
+@settings(deadline=None)
 def test_pieces_of_any_size_give_the_same_messages(picked: list[int], size: int) -> None:
     data = b"".join(asked(REQUESTS[i][0]) for i in picked)
     decoder = Modbus()

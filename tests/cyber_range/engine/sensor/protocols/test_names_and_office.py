@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.dns import DNS, DNSQR, DNSRR
@@ -80,6 +80,7 @@ ANSWER_TEXT = (
 
 
 @given(st.integers(1, 60))
+@settings(deadline=None)
 def test_http_is_read_whatever_the_segments(size: int) -> None:
     decoder = Http()
 

@@ -101,6 +101,7 @@ def test_relative_contents_are_the_regular_expression_they_mean(data: bytes, wor
     needles=st.lists(st.binary(min_size=1, max_size=4), min_size=1, max_size=12),
     data=st.binary(max_size=60) | st.binary(min_size=SHORT + 1, max_size=SHORT + 300),
 )
+@settings(deadline=None)
 def test_the_prefilter_finds_exactly_the_needles_that_are_there(
     accelerated: bool, needles: list[bytes], data: bytes
 ) -> None:

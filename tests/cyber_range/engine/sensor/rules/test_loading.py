@@ -128,6 +128,7 @@ SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda p:
 
 
 @given(SPANS, SPANS)
+@settings(deadline=None)
 def test_sets_of_addresses_are_sets(some: list[tuple[int, int]], less: list[tuple[int, int]]) -> None:
     inside = {n for first, last in some for n in range(first, last + 1)}
     outside = {n for first, last in less for n in range(first, last + 1)}
