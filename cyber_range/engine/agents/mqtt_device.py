@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,7 @@ class Device:
             password=str(spec["password"]).encode() if "password" in spec else None,
         )
         self.link: MqttLink | None = None
-        self._acks: asyncio.Queue[dict[str, Any]] = asyncio.Queue(100)
+        self._acks: deque[dict[str, Any]] = deque(maxlen=100)  # kept until the broker has them
 
     async def serve(self) -> None:
         """Keeps connected until cancelled; a broker that is away costs nothing but the reports."""
@@ -87,9 +88,12 @@ class Device:
                     await link.publish(
                         f"{self.topic}/tags/{tag.name}", f"{value:g}".encode(), qos=self._qos, retain=True
                     )
-            while not self._acks.empty():
-                ack = json.dumps(self._acks.get_nowait(), separators=(",", ":"))
-                await link.publish(f"{self.topic}/ack", ack.encode(), qos=self._qos)
+            while self._acks:
+                ack = self._acks[0]
+                body = json.dumps(ack, separators=(",", ":"))
+                await link.publish(f"{self.topic}/ack", body.encode(), qos=max(1, self._qos))
+                if self._acks and self._acks[0] is ack:
+                    self._acks.popleft()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(link.over.wait(), LOOK_EVERY)
 
@@ -107,8 +111,7 @@ class Device:
             ack = {"command": payload, "ok": True}
         else:
             ack = {"command": payload[:100], "ok": False, "error": "commands are: restart, stop, run"}
-        with contextlib.suppress(asyncio.QueueFull):
-            self._acks.put_nowait(ack)
+        self._acks.append(ack)
 
     def _set(self, tag: str, payload: str) -> dict[str, Any]:
         if tag not in self._writable:
