@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 import cyber_range.scenarios.filling_line as package
+from cyber_range.engine.agents.controller import Controller
 from cyber_range.engine.agents.modbus_plc import Memory
 from cyber_range.engine.attack.steps import STEPS
 from cyber_range.engine.drivers import registry
@@ -80,7 +83,9 @@ def test_every_team_gets_a_lab_whose_parts_fit(team: str) -> None:
 
     for node in ("plc_tank", "plc_filler"):
         spec = program(lab, node, "modbus_plc").spec
-        memory = Memory(LOGICS[spec["logic"]]().tags, spec["tags"], spec["size"])
+        tags = LOGICS[spec["logic"]]().tags
+        starts = {tag.name: spec["tags"][tag.name].get("start", tag.start) for tag in tags}
+        memory = Memory(cast(Controller, SimpleNamespace(tag_list=tags, tags=starts)), spec["tags"], spec["size"])
         if node == "plc_filler":
             assert memory.tag_at("holding", register) == "fill_setpoint"
             assert memory.tag_at("coil", coil) == "interlock"

@@ -170,7 +170,7 @@ def test_campaign_mistake_is_named(tmp_path: Path, technique: str, more: str, sa
          "scenario.yml:31: objectives[0].points: must be greater than or equal to 1"),
         ("kind: detect, points: 1, checks: [{kind: band}]",
          'scenario.yml:31: objectives[0].checks[0]: kind "band" is not known. Allowed: submission, plant_band, plant_count, '
-         "flow_blocked, poll_alive, flow_alive, login_fails, login_works, register_value, file_hash, counter"),
+         "flow_blocked, poll_alive, flow_alive, login_fails, login_works, register_value, file_hash, state, counter"),
     ],
 )  # fmt: skip
 def test_objective_mistake_is_named(tmp_path: Path, objective: str, said: str) -> None:
