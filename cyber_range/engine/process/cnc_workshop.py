@@ -261,9 +261,13 @@ def cool(s: State, c: Commands, p: Parameters, dt: float) -> State:
 
 
 def start(p: Parameters) -> State:
-    """Warm machines in the middle of a shift, with tools of different age."""
-    wear = (20.0, 45.0, 5.0, 65.0)
-    return State(tuple(Machine(wear_pct=each) for each in wear), coolant_l=0.7 * p.coolant_l)
+    """Warm machines in the middle of a shift, with tools of different age; all but the first have a part in work."""
+    first = Machine(wear_pct=20.0)
+    rest = tuple(
+        Machine(CUTTING, 15.0 * (n + 1), rpm=6000.0, wear_pct=wear, program=1001, blanks=1)
+        for n, wear in enumerate((45.0, 5.0, 65.0))
+    )
+    return State((first, *rest), coolant_l=0.7 * p.coolant_l)
 
 
 def described(p: Parameters) -> list[Variable]:
@@ -339,7 +343,7 @@ class CncWorkshop(SteppedPlant):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> CncWorkshop:
-        """A warm workshop whose machines wait for their first job; all counters at zero."""
+        """A warm workshop in work; all counters at zero."""
         return cls(Parameters.of(values))
 
     def piece(self, dt: float) -> None:

@@ -279,7 +279,7 @@ def described(p: Parameters) -> list[Variable]:
 
 class WaterSkid(SteppedPlant):
     NAME = "water skid"
-    MAX_STEP = 0.5
+    MAX_STEP = 1.0
     TITLES: ClassVar[Mapping[str, str]] = {
         "intake": "取水供水控制器",
         "dosing": "加氯控制器",

@@ -15,6 +15,10 @@
 import { $, act, el, number, svg, sync, text, words } from "./dom.js";
 import { store } from "./store.js";
 
+// Counted things have a Chinese measure word; an English page goes without.
+const english = document.documentElement.lang.startsWith("en");
+const unitOf = (variable) => (english ? variable.unit.replace(/[\u4e00-\u9fff]+/g, "") : variable.unit);
+
 let variables = new Map();
 let drawings = [];
 let rolling = false;
@@ -67,7 +71,8 @@ const BINDINGS = {
     const variable = variables.get(name);
     const digits = place.dataset.digits;
     const written = digits === undefined || value === null || value === undefined ? number(value, variable.counts) : value.toFixed(Number(digits));
-    const shown = place.dataset.unit === "no" || !variable.unit ? written : `${written} ${variable.unit}`;
+    const unit = place.dataset.unit === "no" ? "" : unitOf(variable);
+    const shown = unit ? `${written} ${unit}` : written;
     if (place.textContent !== shown) place.textContent = shown;
   },
   word: (place, name, value) => { place.textContent = place.dataset.words.split("|")[Math.round(value)] ?? ""; },
@@ -115,7 +120,7 @@ function roll(time) {
   requestAnimationFrame(roll);
   const belt = drawings.map((one) => one.querySelector("[data-bottles]")).find(Boolean);
   if (!belt || $("p-hmi").hidden) { last = time; return; }
-  const { from, to, pitch, filler } = Object.fromEntries(Object.entries(belt.dataset).map(([key, value]) => [key, Number(value)]));
+  const { from, to, pitch, filler, base } = Object.fromEntries(Object.entries(belt.dataset).map(([key, value]) => [key, Number(value)]));
   offset = (offset + Math.min(0.2, (time - last) / 1000) * (speed / 60) * pitch) % pitch;
   last = time;
   const count = Math.floor((to - from) / pitch);
@@ -124,7 +129,7 @@ function roll(time) {
     const x = from + i * pitch + offset;
     const done = Math.min(1, Math.max(0, (x - (filler - 80)) / 140));
     const level = 52 * done * Math.min(1.25, fill / 500);
-    bottle.setAttribute("transform", `translate(${x.toFixed(1)} 350)`);
+    bottle.setAttribute("transform", `translate(${x.toFixed(1)} ${base})`);
     const drink = bottle.lastChild;
     drink.setAttribute("y", -2 - Math.min(level, 62));
     drink.setAttribute("height", Math.min(level, 62));
@@ -143,7 +148,7 @@ function table({ values, alarms }) {
   for (const variable of variables.values()) {
     let row = body.querySelector(`[data-name="${variable.name}"]`);
     if (!row) {
-      row = el("tr", { "data-name": variable.name }, el("th", { scope: "row" }, text(variable.title)), el("td"), el("td", { class: "text-secondary" }, variable.unit));
+      row = el("tr", { "data-name": variable.name }, el("th", { scope: "row" }, text(variable.title)), el("td"), el("td", { class: "text-secondary" }, unitOf(variable)));
       body.append(row);
     }
     row.children[1].textContent = number(values[variable.name], variable.counts);

@@ -23,7 +23,7 @@ WIRING: dict[str, dict[str, str]] = {
 class Loop:
     """`scan` is the seconds between two scans: 0.05 on the scenario's clock, more when a bot runs it faster."""
 
-    def __init__(self, model: str, parameters: Mapping[str, Any] | None = None, *, scan: float = 1.0) -> None:
+    def __init__(self, model: str, parameters: Mapping[str, Any] | None = None, *, scan: float = 2.0) -> None:
         self.plant = MODELS[model](parameters or {})
         self.logics = {name: LOGICS[logic]() for name, logic in WIRING[model].items()}
         self.tags = {name: {tag.name: float(tag.start) for tag in logic.tags} for name, logic in self.logics.items()}

@@ -63,13 +63,13 @@ def test_a_programs_checksum_is_sixteen_bits_of_its_text() -> None:
     assert 0 <= checksum("") <= 0xFFFF
 
 
-@pytest.mark.parametrize("scan", [0.5, 10])
+@pytest.mark.parametrize("scan", [1, 10])
 def test_four_machines_make_three_good_parts_a_minute(scan: float) -> None:
     loop = Loop("cnc_workshop", scan=scan)
 
-    values = loop.run(60)
+    values = loop.run(40)
 
-    assert values["parts_good"] == pytest.approx(174, abs=6)
+    assert values["parts_good"] == pytest.approx(116, abs=6)
     assert [values[n] for n in ("parts_scrap", "tool_breaks", "crashes", "overloads")] == [0, 0, 0, 0]
     assert values["coolant_level"] == pytest.approx(69, abs=4)
     assert values["waiting"] < 2
@@ -77,16 +77,16 @@ def test_four_machines_make_three_good_parts_a_minute(scan: float) -> None:
     assert loop.told == []
 
 
-def test_every_program_can_be_made_for_hours() -> None:
+def test_every_program_can_be_made_for_an_hour() -> None:
     loop = Loop("cnc_workshop", scan=2)
     loop.write("cnc2", job_program=1002, job_checksum=12961)
     loop.write("cnc3", job_program=1003, job_checksum=5309)
 
-    values = loop.run(120)
+    values = loop.run(60)
 
     assert values["parts_scrap"] == 0
     assert (values["c2_program"], values["c3_program"]) == (1002, 1003)
-    assert values["c3_good"] > values["c1_good"] > values["c2_good"] > 50
+    assert values["c3_good"] > values["c1_good"] > values["c2_good"] > 25
 
 
 def test_without_orders_from_the_mes_the_machines_wait() -> None:
