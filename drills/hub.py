@@ -205,11 +205,13 @@ class Hub:
             "values": {v["name"]: v["value"] for v in shown["variables"]},
             "alarms": [v["name"] for v in shown["variables"] if v["alarm"]],
         }
-        described = dict(message, variables=[_without_value(v) for v in shown["variables"]])
+        moved = before is not None and _limits(before) != _limits(shown)  # somebody moved an alarm in a controller
+        described = dict(message, variables=[_without_value(v) for v in shown["variables"]], again=moved)
         for member in list(room.members):
             if member.watching and may_see_plant(member.viewer):
-                # What the variables are is said once per socket.
-                await member.tell(message if getattr(member, "described", False) and before else described)
+                # What the variables are is said once per socket, and again when their limits changed.
+                known = getattr(member, "described", False) and before and not moved
+                await member.tell(message if known else described)
                 member.described = True  # type: ignore[attr-defined]
 
     async def _traffic(self, room: Room, topology: dict[str, Any]) -> None:
@@ -251,6 +253,10 @@ def filter_topology(topology: dict[str, Any], viewer: Viewer) -> dict[str, Any]:
         ],
         "time": topology["time"],
     }
+
+
+def _limits(shown: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [(v["name"], v["alarm_low"], v["alarm_high"]) for v in shown["variables"]]
 
 
 def _without_value(variable: dict[str, Any]) -> dict[str, Any]:
