@@ -26,7 +26,7 @@ class Intruder:
         tell: Callable[[str, dict[str, Any]], None],
     ) -> None:  # fmt: skip
         self.toolbox, self.fence, self._frames_of, self.tell = toolbox, fence, frames, tell
-        self.frames: Mapping[str, bytes] = {}
+        self._frames: Mapping[str, bytes] = {}
         self.knows: set[str] = set()
         self.found: dict[str, list[int]] = {}  # host -> open ports
         self.loot: dict[str, bytes] = {}  # name -> what was taken
@@ -41,8 +41,6 @@ class Intruder:
         form = STEPS.get(name)
         if form is None:
             raise LookupError(f"the intruder knows no step {name!r}; it knows: {', '.join(sorted(STEPS))}")
-        if not self.frames:
-            self.frames = await self._frames_of()
         evidence = Evidence()
         try:
             missing = sorted(form.needs - self.knows)
@@ -53,6 +51,12 @@ class Intruder:
             return {"result": "blocked", "reason": str(exc), **evidence.as_dict()}
         self.knows |= form.gains
         return {"result": "done", **evidence.as_dict()}
+
+    async def frames(self) -> Mapping[str, bytes]:
+        """The declared frames by name. Compiling them takes scapy some seconds: only who sends them waits for it."""
+        if not self._frames:
+            self._frames = await self._frames_of()
+        return self._frames
 
     def close(self) -> None:
         for task in self._tasks.values():

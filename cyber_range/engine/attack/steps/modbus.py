@@ -58,9 +58,10 @@ class Dialogue:
 
 @contextlib.asynccontextmanager
 async def dialogue(intruder: Intruder, host: str, evidence: Evidence) -> AsyncIterator[Dialogue]:
+    frames = await intruder.frames()
     channel = await intruder.channel(host, PORT)
     try:
-        yield Dialogue(channel, intruder.frames, evidence)
+        yield Dialogue(channel, frames, evidence)
     except (TimeoutError, OSError, EOFError) as exc:
         raise Blocked(f"{host}:{PORT} broke off ({type(exc).__name__})") from exc
     finally:
