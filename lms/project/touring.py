@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     state.mkdir(parents=True, exist_ok=True)
     state.chmod(0o711)  # range-host drops to a user of its own and must reach its socket's folder
     if (state / "lianbing.sqlite3").exists():
-        raise SystemExit(f"{state} 里已经有一个数据库;tour 只用全新的数据库,请换一个文件夹。")
+        raise SystemExit(f"{state} 里已经有一个数据库；tour 只用全新的数据库，请换一个文件夹。")
     for name in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"):
         os.environ.pop(name, None)
     os.environ["LIANBING_STATE"] = str(state)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     finally:
         began = time.monotonic()
         processes.stop(team, showroom.say)
-        showroom.say(f"· 进程已结束({time.monotonic() - began:.1f} 秒)")
+        showroom.say(f"· 进程已结束（{time.monotonic() - began:.1f} 秒）")
         if not options.keep:
             shutil.rmtree(state, ignore_errors=True)
     return code
