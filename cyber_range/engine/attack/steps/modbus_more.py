@@ -108,8 +108,9 @@ async def rogue_master(intruder: Intruder, args: Mapping[str, Any], evidence: Ev
                     return
                 await asyncio.sleep(every)
 
-    until = time.monotonic() + seconds
+    until = 0.0
     await once(evidence)
+    until = time.monotonic() + seconds
     evidence.facts |= {"target": host, "blocks": [list(block) for block in blocks], "values": samples[0][1]}
 
     async def keep_polling() -> None:
