@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,9 @@ def add_to(commands: Any) -> None:
     launch.add_argument("--no-campaign", action="store_true", help="no attack")
     launch.set_defaults(run=lambda options: asyncio.run(_launch(options)))
     solver.add_argument("--speed", type=float, default=5.0)
-    solver.set_defaults(run=lambda options: asyncio.run(_solve(options)))
+    solver.set_defaults(run=lambda options: asyncio.run(_ending_cleanly(_solve(options))))
     proof.add_argument("--speed", type=float, default=12.0)
-    proof.set_defaults(run=lambda options: asyncio.run(_prove(options)))
+    proof.set_defaults(run=lambda options: asyncio.run(_ending_cleanly(_prove(options))))
 
 
 def find(name: str) -> Scenario:
@@ -125,6 +125,16 @@ async def _solve(options: argparse.Namespace) -> int:
         if left:
             tell(f"未完成: {', '.join(left)}", f"not verified: {', '.join(left)}")
         return 1 if left or not all(one.ok for one in done) else 0
+
+
+async def _ending_cleanly(work: Coroutine[Any, Any, int]) -> int:
+    """SIGTERM ends a range as Ctrl-C does: what was launched is taken away first."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 143
 
 
 async def _prove(options: argparse.Namespace) -> int:
