@@ -300,7 +300,7 @@ def described(p: Parameters) -> list[Variable]:
 
 class InjectionMoulding(SteppedPlant):
     NAME = "injection-moulding cell"
-    MAX_STEP = 0.1
+    MAX_STEP = 0.2
     TITLES: ClassVar[Mapping[str, str]] = {
         "press1": "1 号注塑机控制器",
         "press2": "2 号注塑机控制器",

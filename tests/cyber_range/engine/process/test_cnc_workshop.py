@@ -41,7 +41,7 @@ commands = st.builds(
 NUMBERS = range(1, 5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(parameters(Parameters), st.lists(st.tuples(commands, st.integers(1, 600)), min_size=1, max_size=5))
 def test_blanks_and_coolant_are_kept(p: Parameters, phases: list[tuple[Commands, int]]) -> None:
     before = s = start(p)
