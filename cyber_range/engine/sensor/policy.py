@@ -27,6 +27,7 @@ UNIT_TARGETS = 5  # different unit numbers of one server within the window
 POINTS_WINDOW, POINTS = 60.0, 120  # s; different addresses of one table read by one client
 EXCEPTIONS = 8  # exception answers to one client within the window
 SILENCE = 5.0  # s without an answer from a polled server to an allowed master
+STEADY = 8  # looks in a row with answers that make a master a poller; who only asks now and then is not missed
 HOST_LIMIT, WINDOW_LIMIT = 20_000, 20_000  # what a flood of made-up senders may fill
 LABELS = {
     "modbus": "Modbus", "s7comm": "S7", "enip": "EtherNet/IP", "iec104": "IEC 104", "dnp3": "DNP3", "bacnet": "BACnet",
@@ -145,6 +146,7 @@ class Watch:
         self._macs: dict[tuple[str, str], tuple[str, Item | None]] = {}
         self._answered: dict[tuple[str, str, str], tuple[float, str]] = {}
         self._silent: set[tuple[str, str, str]] = set()
+        self._steady: dict[tuple[str, str, str], int] = {}
 
     def _window(self, *key: Any, seconds: float = WINDOW) -> Window:
         window = self._windows.get(key)
@@ -308,14 +310,17 @@ class Watch:
         """A named master got answers, last at that time."""
         key = (proto, client, server)
         if key in self._functions:
+            last, _ = self._answered.get(key, (0.0, zone))
+            self._steady[key] = self._steady.get(key, 0) + 1 if at - last <= SILENCE else 1
             self._answered[key] = (at, zone)
             self._silent.discard(key)
 
     def on_time(self, at: float) -> None:
         """Called about once a second: what stopped happening, and what may be forgotten."""
         for (proto, client, server), (last, zone) in self._answered.items():
-            if at - last > SILENCE and (proto, client, server) not in self._silent:
-                self._silent.add((proto, client, server))
+            key = (proto, client, server)
+            if at - last > SILENCE and self._steady.get(key, 0) >= STEADY and key not in self._silent:
+                self._silent.add(key)
                 self.alerts.raise_alert(
                     "poll_lost", 1, "T0815", at, zone, server, client,
                     f"{self.name(client)} 已 {SILENCE:.0f} 秒收不到 {self.name(server)} 的应答，监视中断", frames=(),

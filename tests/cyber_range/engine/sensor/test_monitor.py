@@ -176,15 +176,28 @@ def test_a_connection_the_drawing_does_not_have_is_said_when_it_is_answered() ->
 
 def test_a_master_that_gets_no_answers_any_more_is_said() -> None:
     wire = Wire()
-    Talk(wire, HMI, PLC).open().ask(read(), values())
+    talk = Talk(wire, HMI, PLC).open()
     monitor = Monitor(Policy.of(POLICY))
-    monitor.feed("workshop", wire.frames)
+    for _ in range(10):
+        fed = len(wire.frames)
+        talk.ask(read(), values())
+        monitor.feed("workshop", wire.frames[fed:] if fed > 3 else wire.frames)
+        monitor.report(monitor.now)
 
     quiet = monitor.report(monitor.now + 2)
     lost = monitor.report(monitor.now + 6)
     again = monitor.report(monitor.now + 9)
 
     assert [[a["rule"] for a in facts["alerts"]] for facts in (quiet, lost, again)] == [[], ["poll_lost"], []]
+
+
+def test_a_master_that_asks_now_and_then_is_not_missed() -> None:
+    wire = Wire()
+    Talk(wire, HMI, PLC).open().ask(read(), values())
+    monitor = Monitor(Policy.of(POLICY))
+    monitor.feed("workshop", wire.frames)
+
+    assert [monitor.report(monitor.now + s)["alerts"] for s in (1, 6, 60)] == [[], [], []]
 
 
 def test_the_same_ports_used_again_are_a_new_conversation() -> None:
