@@ -27,7 +27,9 @@ class OpcUaLink:
         self.open = True
 
     @classmethod
-    async def connect(cls, net: Connecting, host: str, port: int = 4840, user: str = "", password: str = "") -> OpcUaLink:
+    async def connect(
+        cls, net: Connecting, host: str, port: int = 4840, user: str = "", password: str = ""
+    ) -> OpcUaLink:
         """ConnectionError when the server refuses the session."""
         client = Client(f"opc.tcp://{host}:{port}/", timeout=TIMEOUT)
         if user:

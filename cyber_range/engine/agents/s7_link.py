@@ -40,7 +40,9 @@ class S7Link(asyncio.Protocol):
         self.pdu_size = 240
 
     @classmethod
-    async def connect(cls, net: Connecting, host: str, port: int = 102, *, slot: int = 2, timeout: float = 3.0) -> S7Link:
+    async def connect(
+        cls, net: Connecting, host: str, port: int = 102, *, slot: int = 2, timeout: float = 3.0
+    ) -> S7Link:
         """After COTP connect and setup; ConnectionRefusedError when the slot does not answer."""
         _, protocol = await net.create_connection(cls, host, port, timeout=timeout)
         assert isinstance(protocol, cls)

@@ -494,4 +494,3 @@ async def run(node: NodeContext) -> None:
             raise ValueError(f"{name} {at}..{at + count - 1} is outside this controller's memory") from None
 
     await controller.run(door, {"read": read})
-

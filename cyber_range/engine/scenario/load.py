@@ -107,9 +107,7 @@ def load(folder: Path, *, more: MoreChecks | None = None) -> Scenario:
     return check(document, places=places, more=more)
 
 
-def check(
-    document: Mapping[str, Any], *, places: _Places | None = None, more: MoreChecks | None = None
-) -> Scenario:
+def check(document: Mapping[str, Any], *, places: _Places | None = None, more: MoreChecks | None = None) -> Scenario:
     """The checked form of a whole document (as `bundle` gives it or a browser sends it)."""
     places = places or _Places()
     try:

@@ -23,7 +23,9 @@ def parser(out: Out) -> Parser:
         description="扫描地址和端口，识别 Modbus 设备 (scan addresses and ports, identify Modbus devices)",
         epilog="例：\n  lb-scan 10.1.2.0/28\n  lb-scan 10.1.2.3 --ports 1-1024\n  lb-scan 10.1.2.0/28 --ports 502 --modbus",
     )  # fmt: skip
-    top.add_argument("targets", nargs="*", help="地址、网段或 a.b.c.d-e；不写则扫描本机所在网段 (default: own segments)")
+    top.add_argument(
+        "targets", nargs="*", help="地址、网段或 a.b.c.d-e；不写则扫描本机所在网段 (default: own segments)"
+    )
     top.add_argument("--ports", "-p", default=USUAL, help="端口，如 22,502,1-100 (ports)")
     top.add_argument("--timeout", type=float, default=0.6, help="每个端口等待秒数 (seconds per port)")
     top.add_argument("--modbus", action="store_true", help="对开放的 502 端口读设备标识 (identify)")
