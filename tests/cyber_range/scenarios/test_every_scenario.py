@@ -48,11 +48,13 @@ async def play(scenario: Scenario, driver_name: str, folder: Path) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "driver_name",
-    ["memory", pytest.param("netns", marks=pytest.mark.netns), pytest.param("docker", marks=pytest.mark.docker)],
-)
+# The memory twin is one process: one scenario shows that the bots work there, too.
+PAIRS = [pytest.param("filling_line", "memory")] + [
+    pytest.param(name, driver, marks=getattr(pytest.mark, driver)) for driver in ("netns", "docker") for name in NAMES
+]
+
+
+@pytest.mark.parametrize(("name", "driver_name"), PAIRS)
 async def test_four_bots_prove_it(name: str, driver_name: str, tmp_path: Path) -> None:
     outcomes = await play(load(SCENARIOS / name), driver_name, tmp_path)
 
