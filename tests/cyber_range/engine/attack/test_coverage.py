@@ -14,7 +14,7 @@ from cyber_range.engine.attack.techniques import TACTICS, TECHNIQUES
 from cyber_range.engine.cli import main
 from cyber_range.engine.scenario.model import DEPRECATED_TECHNIQUES
 
-BUNDLE = Path(os.environ.get("ICS_ATTACK_BUNDLE", "/work/shared/data/ics-attack-18.1.json"))
+BUNDLE = Path(os.environ.get("ICS_ATTACK_BUNDLE", "ics-attack-18.1.json"))
 ALL = {technique for form in STEPS.values() for technique in form.techniques}
 
 
