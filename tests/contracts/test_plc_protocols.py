@@ -211,6 +211,16 @@ async def driver(request: pytest.FixtureRequest) -> AsyncIterator[Driver]:
         await made.aclose()
 
 
+KERNELS = pytest.mark.parametrize(
+    "driver",
+    [
+        pytest.param("netns", marks=pytest.mark.netns),
+        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow]),
+    ],
+    indirect=True,
+)
+
+
 async def test_snap7_meets_an_s7_controller(driver: Driver, tmp_path: Path) -> None:
     stage = await Stage(driver, plan("s7")).launch()
     seen, capture = await stage.client("snap7_client", "s7")
@@ -288,9 +298,8 @@ NMAP = {
 }  # fmt: skip
 
 
+@KERNELS  # nmap needs a kernel's network
 async def test_nmap_says_what_each_device_is(driver: Driver) -> None:
-    if driver.name == "memory":
-        pytest.skip("nmap needs a kernel's network")
     stage = await Stage(driver, plan(*NMAP)).launch()
     said = {}
     for kind, (script, _) in NMAP.items():

@@ -62,17 +62,18 @@ def test_the_command_prints_the_matrix_and_writes_the_layer(tmp_path: Path, caps
     assert json.loads(path.read_text(encoding="utf-8"))["domain"] == "ics-attack"
 
 
-@pytest.mark.skipif(not BUNDLE.is_file(), reason="MITRE's bundle is not here: set ICS_ATTACK_BUNDLE to its path")
-def test_ids_names_and_tactics_agree_with_mitres_bundle() -> None:
-    objects = json.loads(BUNDLE.read_text(encoding="utf-8"))["objects"]
-    known = {
-        one["external_references"][0]["external_id"]: (
-            one["name"], {phase["phase_name"] for phase in one["kill_chain_phases"]},
-        )
-        for one in objects
-        if one["type"] == "attack-pattern" and not one.get("revoked") and not one.get("x_mitre_deprecated")
-    }  # fmt: skip
+if BUNDLE.is_file():  # MITRE's bundle is not ours to keep here; whoever has it names it and gets one test more
 
-    assert {one.id: (one.name, set(one.tactics)) for one in TECHNIQUES.values()} == {
-        one: known[one] for one in TECHNIQUES
-    }
+    def test_ids_names_and_tactics_agree_with_mitres_bundle() -> None:
+        objects = json.loads(BUNDLE.read_text(encoding="utf-8"))["objects"]
+        known = {
+            one["external_references"][0]["external_id"]: (
+                one["name"], {phase["phase_name"] for phase in one["kill_chain_phases"]},
+            )
+            for one in objects
+            if one["type"] == "attack-pattern" and not one.get("revoked") and not one.get("x_mitre_deprecated")
+        }  # fmt: skip
+
+        assert {one.id: (one.name, set(one.tactics)) for one in TECHNIQUES.values()} == {
+            one: known[one] for one in TECHNIQUES
+        }
