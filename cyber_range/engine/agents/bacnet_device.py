@@ -219,10 +219,13 @@ class Device(Application):  # type: ignore[misc]
             self.taken(str(apdu.pduSource), None)
 
     def taken(self, source: str, priority: int | None) -> None:
-        """What was commanded goes to the controller."""
+        """What was commanded goes to the controller; an input put back into service shows what is measured at once."""
         for point in self._points:
+            if not point.commandable:
+                point.follow(self._controller.tags[point.tag.name])
+                continue
             value = point.value()
-            if point.commandable and value != point.told and not point.object.outOfService:
+            if value != point.told and not point.object.outOfService:
                 point.told = value
                 self._controller.write(point.tag.name, value)
                 self._controller.told({

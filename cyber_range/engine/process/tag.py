@@ -44,14 +44,18 @@ class Logic(Protocol):
 
 
 def settle(tags: MutableMapping[str, float], declared: Iterable[Tag]) -> None:
-    """Set-points as a controller's INT sees them: 16 bits with sign (register 65356 at scale 10 is -18.0).
+    """What the network wrote, as a controller holds it: set-points in an INT, coils in a bit.
 
-    A float that is no number (a client may write one over OPC UA) counts as the delivered value.
+    An INT has 16 bits with sign (register 65356 at scale 10 is -18.0). A float that is no number (a client may write
+    one over OPC UA) counts as the delivered value.
     """
     for tag in declared:
-        if tag.table != "holding":
+        if not tag.operator:
             continue
         raw = tags[tag.name] * tag.scale
+        if tag.table == "coil":
+            tags[tag.name] = float(bool(raw if math.isfinite(raw) else tag.start))
+            continue
         if not math.isfinite(raw):
             tags[tag.name] = tag.start
         elif 32767 < raw < 65536:
