@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
+from tests.e2e.acts import invite, join
 from tests.e2e.conftest import DESK, PHONE, Product, Visitor, axe_faults, picture, scrolls_sideways
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -66,24 +67,3 @@ def read_the_plan(admin: Visitor) -> None:
     page.wait_for_load_state()
     expect(page.get_by_role("main").get_by_role("heading").first).to_be_visible()
     assert "/maturity/" not in page.url
-
-
-def invite(admin: Visitor, username: str, name: str) -> str:
-    """The one-use code."""
-    page = admin.go("/people/staff/invite/")
-    page.locator("#id_username").fill(username)
-    page.locator("#id_name").fill(name)
-    page.get_by_label("员工", exact=True).check()
-    page.get_by_role("main").get_by_role("button", name="生成加入码").click()
-    expect(page.locator(".lb-code")).to_contain_text(name)
-    assert axe_faults(page) == []
-    return page.locator(".lb-code code").inner_text().strip()
-
-
-def join(newcomer: Visitor, code: str) -> None:
-    page = newcomer.go("/people/join/")
-    page.locator("#id_code").fill(code)
-    page.locator("#id_password").fill("yanlian-2026-mimai")
-    page.locator("#id_consent").check()
-    page.get_by_role("main").get_by_role("button", name="设置密码并进入").click()
-    page.wait_for_url(lambda url: "/people/join" not in url)
