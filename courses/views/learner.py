@@ -143,7 +143,14 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "courses/home.html",
-        {"next": active[0] if active else None, "others": active[1:], "ladder": ladder, "taken": taken, "exams": exams},
+        {
+            "next": active[0] if active else None,
+            "others": active[1:],
+            "ladder": ladder,
+            "taken": taken,
+            "exams": exams,
+            "to_pass": any(not (t.best and t.best.passed) for t, _way in exams),
+        },
     )
 
 

@@ -54,6 +54,21 @@ def test_home_of_a_newcomer_leads_to_the_catalogue(member, signed_in):
     assert reverse("courses:catalogue") in text(signed_in(member()).get(reverse("courses:home")))
 
 
+def test_home_sends_to_the_exam_until_it_is_passed(member, signed_in):
+    user, paper = member(), make_exam(wait_hours=24)
+    finish_course(user, paper.course)
+    client = signed_in(user)
+    before = text(client.get(reverse("courses:home")))
+    session = sit(paper, user)
+    for number, answer in right_answers(session).items():
+        save_answer(session=session, number=number, answer=answer, seq=1, by=user)
+    submit_exam(session=session, by=user)
+    after = text(client.get(reverse("courses:home")))
+
+    assert "可以参加考试" in before
+    assert ("可以参加考试" in after, "该考的都合格了" in after, "两次考试之间要间隔" in after) == (False, True, False)
+
+
 @pytest.mark.parametrize("name", ["courses:home", "courses:catalogue", "courses:exams"])
 def test_lists_take_the_same_queries_for_one_and_three(member, signed_in, name, django_assert_num_queries):
     user = member()
