@@ -27,6 +27,7 @@ from cyber_range.engine.drivers import registry
 from cyber_range.engine.drivers.base import Driver
 from cyber_range.engine.errors import RangeError, Refused, ScenarioError, UnknownRange
 from cyber_range.engine.host.pool import POOLED, WAITING, WarmPools
+from cyber_range.engine.host.scenarios import Store, is_digest
 from cyber_range.engine.host.tickets import Tickets
 from cyber_range.engine.lab.addresses import DEFAULT_POOLS, AddressPool
 from cyber_range.engine.lab.campaign_rules import campaign_faults
@@ -69,6 +70,7 @@ class Daemon:
         self._drivers: dict[str, Driver] = {}
         self._pool = AddressPool(settings.pools)
         self.pools = WarmPools(self)
+        self.written = Store(settings.state)
         self._launching: dict[str, asyncio.Task[Lab]] = {}
         self._warned: set[str] = set()
         self._lock_fd = -1
@@ -325,7 +327,9 @@ class Daemon:
         return removed
 
     def scenario(self, name: str) -> Scenario:
-        """A packaged scenario by name. Read anew every time: an instructor edits and launches again."""
+        """A packaged scenario by name, a written one by hash. Read anew every time: an instructor edits and launches again."""
+        if is_digest(name):
+            return self.written.get(name)
         return load(packaged(name, self.settings.scenarios), more=campaign_faults)
 
     def scenario_of_document(self, document: dict[str, Any]) -> Scenario:

@@ -16,6 +16,7 @@ from cyber_range.engine.errors import RangeError, Refused
 from cyber_range.engine.events import RangeEvent
 from cyber_range.engine.host.daemon import Daemon
 from cyber_range.engine.host.recording import recording_path, recordings
+from cyber_range.engine.host.scenarios import scenario_put
 from cyber_range.engine.host.tickets import Bound
 from cyber_range.engine.host.wire import BadRequest
 from cyber_range.engine.lab import picture
@@ -99,6 +100,8 @@ class Verbs:
                 for one in found
             ]
         }  # fmt: skip
+
+    scenario_put = scenario_put
 
     async def sweep(self) -> Answer:
         return {"removed": await self._daemon.sweep()}
