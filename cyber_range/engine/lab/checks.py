@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ from cyber_range.engine.scenario.model import (
     RegisterValueCheck,
     StateCheck,
     SubmissionCheck,
+    ViewTrueCheck,
 )
 
 CONNECT_SECONDS = 1.5
@@ -71,7 +72,10 @@ class Measuring:
         clock: Clock,
         ask: Ask,
         now: Callable[[], float],
+        view: Callable[[str], Mapping[str, Any] | None] = lambda node: None,
     ) -> None:
+        """`view`: the newest picture that a node's supervising program showed, with the unix `time` it came at."""
+        self._view = view
         self._compiled, self._plant, self._bridge = compiled, plant, bridge
         self._clock, self._ask, self._now = clock, ask, now
         self.baseline: dict[tuple[str, str, str, int], float] = {}
@@ -90,6 +94,8 @@ class Measuring:
             return self._plant_band(check)
         if isinstance(check, PlantCountCheck):
             return self._plant_count(check)
+        if isinstance(check, ViewTrueCheck):
+            return self._view_true(check)
         if isinstance(check, PollAliveCheck):
             return self._poll_alive(check)
         if isinstance(check, FlowAliveCheck):
@@ -135,6 +141,24 @@ class Measuring:
         return self._said(
             check, _between(scaled, check.at_least, check.at_most), round(scaled, 3), wanted, "plant",
             variable=check.variable, seconds=round(span, 2), total=self._plant.values.get(check.variable),
+        )  # fmt: skip
+
+    def _view_true(self, check: ViewTrueCheck) -> Measured:
+        """The operator's picture against the plant: a lie, and a picture that stands still, are both no true view."""
+        picture, truth = self._view(check.node), self._plant.values.get(check.variable)
+        known = truth is not None and self._now() - self._plant.time < 5
+        device = (picture or {}).get("devices", {}).get(check.device)
+        wanted = f"{check.variable} within {check.within:g}"
+        if picture is None or device is None or truth is None or not known:
+            return self._said(check, None, None, wanted, check.node, device=check.device, tag=check.tag)
+        shown, age = device["values"].get(check.tag), device["ages"].get(check.tag)
+        age = None if age is None else age + self._now() - float(picture["time"])
+        fresh = age is not None and age <= check.fresh
+        holds = fresh and shown is not None and abs(float(shown) - truth) <= check.within + 1e-9
+        return self._said(
+            check, holds, shown, wanted, check.node, device=check.device, tag=check.tag, variable=check.variable,
+            truth=truth, age=None if age is None else round(age, 2),
+            unit=self._plant.variables.get(check.variable, {}).get("unit", ""),
         )  # fmt: skip
 
     # ------------------------------------------------------------ bridge
@@ -225,7 +249,9 @@ class Measuring:
         zone = check.zone or self._compiled.plan.node(check.target).interfaces[0].zone
         port = int(check.port)
         started = self._now()
-        command = {"kind": "try_connect", "host": host, "port": port, "timeout": CONNECT_SECONDS}
+        way = "try_connect" if check.proto == "tcp" else "try_bacnet"
+        before = self._answers(zone, check, host, port)
+        command = {"kind": way, "host": host, "port": port, "timeout": CONNECT_SECONDS}
         reply = await self._ask(check.source, PROBE, command, CONNECT_SECONDS + 8)
         _refuse_error(reply)
         # The sensor speaks about once a second: give it the time to tell what it saw.
@@ -234,13 +260,20 @@ class Measuring:
             leg.ip: self._bridge.established(zone, leg.ip, host, port, since=started)
             for leg in self._compiled.plan.node(check.source).interfaces
         }
-        answered = sum(seen.values())
+        answered = sum(seen.values()) + self._answers(zone, check, host, port) - before
         opened = bool(reply.get("open"))
         return self._said(
             check, not opened and answered == 0, "open" if opened else ("answered" if answered else "blocked"), "blocked",
             f"bridge {zone}", source=next(iter(seen), ""), target=host, port=port, handshakes=answered,
             tried=round(started, 3),
         )  # fmt: skip
+
+    def _answers(self, zone: str, check: FlowBlockedCheck, host: str, port: int) -> int:
+        """Answers by UDP that the sensor has seen go back to the source: what a handshake is to TCP."""
+        if check.proto == "tcp":
+            return 0
+        legs = [leg.ip for leg in self._compiled.plan.node(check.source).interfaces]
+        return sum(int(self._bridge.totals.get((zone, ip, host, port), {}).get("responses", 0)) for ip in legs)
 
     async def _login(self, check: LoginCheck) -> Measured:
         host = self._compiled.address(check.target)

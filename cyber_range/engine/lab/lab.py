@@ -36,6 +36,7 @@ from cyber_range.engine.lab.health import Health
 from cyber_range.engine.lab.objectives import Objectives, ObjectiveState
 from cyber_range.engine.lab.plant import PlantView
 from cyber_range.engine.lab.spool import Spool
+from cyber_range.engine.lab.views import Views
 from cyber_range.engine.plan import Limits, Observed, converge
 from cyber_range.engine.scenario.load import bundle, check, digest
 from cyber_range.engine.scenario.model import PollAliveCheck, Scenario
@@ -89,7 +90,7 @@ class Lab:
         self.counts = dict.fromkeys(("alerts", "submissions", "wrong", "cheats"), 0)
         self.alerts_of: dict[str, int] = {}
         self.hints_taken: dict[str, dict[str, str]] = {}
-        self.views: dict[str, dict[str, Any]] = {}
+        self.views = Views()
         self._on_wrong = on_wrong
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.compiled: Compiled = compile_range(
@@ -112,7 +113,9 @@ class Lab:
         self.clock = Clock(speed=0.0)
         self.plant, self.bridge = PlantView(), BridgeFacts()
         self.health = Health(self.compiled.plan)
-        self.measuring = Measuring(self.compiled, self.plant, self.bridge, self.clock, self.ask, time.time)
+        self.measuring = Measuring(
+            self.compiled, self.plant, self.bridge, self.clock, self.ask, time.time, view=self.views.of
+        )
         self.campaign = Campaign(scenario.campaign, self.clock, self.ask, self._tell_step)
         self.objectives = Objectives(
             scenario.objectives, scenario.production, self.measuring, self.clock,
@@ -415,7 +418,7 @@ class Lab:
         elif kind == "variables" and node.role == "plant":
             self.plant.describe(body["variables"])
         elif kind == "view":
-            self.views[message.node] = {k: v for k, v in body.items() if k != "kind"} | {"time": time.time()}
+            self.views.take(message.node, message.program, body, time=time.time())
         elif kind in PLANT_EVENTS and node.role == "plant":
             if kind == "alarm":
                 self.plant.alarms[str(body["name"])] = body.get("state") == "on"
@@ -708,7 +711,7 @@ class Lab:
 
     def telemetry(self, *, history: float = 0, step: float = 0) -> dict[str, Any]:
         shown = self.plant.as_dict(history=min(history, 600), step=step)
-        return {**shown, "views": self.views}
+        return {**shown, "views": self.views.as_dict()}
 
 
 def saved_scenario(folder: Path) -> Scenario:

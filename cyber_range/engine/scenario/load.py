@@ -35,6 +35,7 @@ from cyber_range.engine.scenario.model import (
     SolverWaitObjective,
     SolverWaitStep,
     StateCheck,
+    ViewTrueCheck,
     draw_parts,
 )
 
@@ -580,6 +581,8 @@ def _check_check(path: Path_, one: Any, nodes: Any, zones: Any, problem: Any, un
             yield unknown(
                 (*path, "program"), f"program of {one.node}", one.program, {p.name for p in nodes[one.node].programs}
             )
+    if isinstance(one, ViewTrueCheck):
+        yield from _check_view(path, one, nodes, problem, unknown)
     if isinstance(one, PlantBandCheck) and one.low is None and one.high is None:
         yield problem(path, "plant_band needs low or high", "Add one")
     if isinstance(one, PlantCountCheck) and one.at_least is None and one.at_most is None:
@@ -594,6 +597,26 @@ def _check_check(path: Path_, one: Any, nodes: Any, zones: Any, problem: Any, un
             )  # fmt: skip
     if isinstance(one, FileHashCheck) and (one.sha256 is None) == (one.content is None):
         yield problem(path, "file_hash needs either sha256 or content", "Give one of them")
+
+
+def _check_view(path: Path_, one: ViewTrueCheck, nodes: Any, problem: Any, unknown: Any) -> Iterator[Problem]:
+    """The picture must be one that a program of that node keeps, of a tag that it shows."""
+    if one.node not in nodes:
+        yield unknown((*path, "node"), "node", one.node, nodes)
+        return
+    if nodes[one.node].shell:
+        yield problem((*path, "node"), f"{one.node} has a trainee's shell", "Name an operator station nobody holds")
+    shown: dict[str, set[str]] = {}
+    for program in nodes[one.node].programs:
+        for device in program.spec.get("devices", ()):
+            if isinstance(device, Mapping) and "name" in device:
+                tags = (tag.get("name") or tag.get("tag") if isinstance(tag, Mapping) else tag for tag in
+                        (*device.get("tags", ()), *device.get("points", ())))  # fmt: skip
+                shown[str(device["name"])] = {str(tag) for tag in tags}
+    if one.device not in shown:
+        yield unknown((*path, "device"), f"device shown by {one.node}", one.device, shown)
+    elif one.tag not in shown[one.device]:
+        yield unknown((*path, "tag"), f"tag of {one.device}", one.tag, shown[one.device])
 
 
 def _in_circles(scenario: Scenario) -> Iterator[int]:

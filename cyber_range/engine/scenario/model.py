@@ -342,6 +342,22 @@ class PlantBandCheck(Form):
     high: Number | None = None
 
 
+class ViewTrueCheck(Form):
+    """What the operator's picture shows of a tag is what the plant measures: fresh, and at most `within` away.
+
+    The picture is that of a supervising program of `node` (operator_view.py); a tag nobody has heard of for `fresh`
+    wall seconds is a picture that stands still, and no true one (ATT&CK T0832, T0815, T0829).
+    """
+
+    kind: Literal["view_true"]
+    node: Name
+    device: Name = Field(description="device of the supervising program")
+    tag: Name
+    variable: str = Field(description="the plant's own variable")
+    within: float = Field(ge=0, description="units of the variable")
+    fresh: float = Field(default=6, gt=0, le=60, description="wall seconds")
+
+
 class PlantCountCheck(Form):
     """A counting plant variable grew by at least `at_least` / at most `at_most` during the last `within` scenario seconds."""
 
@@ -353,12 +369,16 @@ class PlantCountCheck(Form):
 
 
 class FlowBlockedCheck(Form):
-    """A new connection from node `source` to `target`:`port` does not come about. Tried from `source`, confirmed on the bridge."""
+    """A new connection from node `source` to `target`:`port` does not come about. Tried from `source`, confirmed on the bridge.
+
+    `proto: bacnet` asks a BACnet device who it is instead (UDP has no handshake): no answer is blocked.
+    """
 
     kind: Literal["flow_blocked"]
     source: Name = Field(alias="from")
     target: Name = Field(alias="to")
     port: Whole
+    proto: Literal["tcp", "bacnet"] = "tcp"
     zone: Name | None = Field(default=None, description="leg of the target that is tried; default its first leg")
 
 
@@ -438,7 +458,7 @@ class StateCheck(Form):
     kind: Literal["state"]
     node: Name
     program: Name | None = None
-    ask: Literal["account", "blocked", "patched", "state"]
+    ask: Literal["account", "blocked", "patched", "state", "bbmd", "communication"]
     args: dict[str, Any] = Field(default_factory=dict, alias="with")
     field: Name = Field(description="key of the reply")
     equals: bool | Number | str
@@ -459,6 +479,7 @@ Check = Annotated[
     SubmissionCheck
     | PlantBandCheck
     | PlantCountCheck
+    | ViewTrueCheck
     | FlowBlockedCheck
     | PollAliveCheck
     | FlowAliveCheck

@@ -166,11 +166,13 @@ def test_campaign_mistake_is_named(tmp_path: Path, technique: str, more: str, sa
          "scenario.yml:31: objectives[0].checks[0]: plant_band needs low or high. Add one"),
         ("kind: detect, points: 5, checks: [{kind: flow_blocked, from: fw, to: pc, port: 502}]",
          "scenario.yml:31: objectives[0].checks[0].from: fw has a trainee's shell. Measure from a node nobody holds"),
+        ("kind: detect, points: 5, checks: [{kind: view_true, node: pc, device: tank, tag: level, variable: x, within: 1}]",
+         'scenario.yml:31: objectives[0].checks[0].device: there is no device shown by pc "tank". There is: none'),
         ("kind: detect, points: 0, checks: []",
          "scenario.yml:31: objectives[0].points: must be greater than or equal to 1"),
         ("kind: detect, points: 1, checks: [{kind: band}]",
          'scenario.yml:31: objectives[0].checks[0]: kind "band" is not known. Allowed: submission, plant_band, plant_count, '
-         "flow_blocked, poll_alive, flow_alive, login_fails, login_works, register_value, file_hash, state, counter"),
+         "view_true, flow_blocked, poll_alive, flow_alive, login_fails, login_works, register_value, file_hash, state, counter"),
     ],
 )  # fmt: skip
 def test_objective_mistake_is_named(tmp_path: Path, objective: str, said: str) -> None:
