@@ -38,6 +38,9 @@ class PlanForm(forms.ModelForm):
         self.fields["scenario"].choices = [
             (entry.scenario.id, f"{entry.scenario.title.zh}({entry.scenario.difficulty})")
             for entry in catalogue.entries()
+        ] + [
+            (entry.key, f"{version}（{version.scenario.organisation}自编）")
+            for version, entry in catalogue.offered_to(planning_organisations(user))
         ]
         self.fields["scheduled_at"].input_formats = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
         self.fields["duration_minutes"].widget.attrs.update(min=5, max=480)

@@ -47,7 +47,7 @@ def plan_drill(
 ) -> Drill:
     """Writes the plan, its script and the invitations. `seats`: (person, seat id of the scenario)."""
     try:
-        entry = catalogue.entry(scenario)
+        entry = catalogue.entry(scenario, organisation)
     except LookupError as error:
         raise Refused(_("没有场景“%(name)s”。请从场景目录中选择。") % {"name": scenario}) from error
     length = duration_minutes or round(entry.scenario.duration)
@@ -63,7 +63,7 @@ def plan_drill(
             data_class=data_class,
             plan_item=plan_item,
             scheduled_at=scheduled_at,
-            scenario=entry.scenario.id,
+            scenario=entry.key,
             scenario_version=entry.scenario.version,
             seed=seed or secrets.token_hex(8),
             team=f"org{organisation.pk}",

@@ -6,7 +6,6 @@ from typing import Any
 
 from csp.constants import SELF, UNSAFE_INLINE
 from csp.decorators import csp_update
-from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -22,6 +21,7 @@ from drills.domain.script import due_at
 from drills.domain.state import State
 from drills.models import Drill, Seat
 from drills.services import acting
+from drills.sockets import sockets_url
 from drills.views.doors import eyes, the_drill
 from drills.views.mimics import mimics_of
 from drills.views.words import room_words
@@ -60,7 +60,7 @@ def room(request: HttpRequest, pk: int) -> HttpResponse:
             "grades": acting.GRADES,
             "recipients": _recipients(),
             "report_fields": _report_fields(),
-            "config": _config(drill, seat, spec),
+            "config": _config(drill, seat, spec) | {"sockets": sockets_url(request)},
             "words": room_words(),
             "mimics": mimics_of(drill.scenario),
         },
@@ -98,7 +98,6 @@ def _config(drill: Drill, seat: Seat, spec: Any) -> dict[str, Any]:
         "me": str(seat.user.pseudonym),
         "cell": seat.cell,
         "seat": seat.seat,
-        "sockets": settings.SOCKETS_URL,
         "consoles": [
             {"node": node, "title": next((n["title"] for n in (figure or {}).get("nodes", ()) if n["name"] == node), {"zh": node})}
             for node in (spec.consoles if spec and seat.cell != "observer" else ())

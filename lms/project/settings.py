@@ -25,12 +25,17 @@ SECRET_KEY = env.str("SECRET_KEY", default="") or secret_from(STATE_DIR / "secre
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
-SOCKETS_URL = env.str("SOCKETS_URL", default="")  # "" = same origin (nginx joins them); demo: ws on the next port
+# Where WebSockets answer, one for each name people reach the pages by; none = same origin (nginx joins them).
+SOCKETS_URL = env.list("SOCKETS_URL", default=[])
 DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'lianbing.sqlite3'}")
 REDIS_URL = env.str("REDIS_URL", default="")
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=REDIS_URL or "filesystem://")
 RANGE_SOCKET = env.str("LIANBING_RANGE_SOCKET", default=str(STATE_DIR / "range" / "host.sock"))
 RANGE_HOST_NAME = env.str("LIANBING_RANGE_HOST", default="local")
+# How many ranges an organisation may have at once where the administrator has set no quota, and how long one may live.
+RANGES_PER_ORGANISATION = env.int("LIANBING_RANGES_PER_ORGANISATION", default=20)
+PRACTICE_RANGES_PER_ORGANISATION = env.int("LIANBING_PRACTICE_RANGES_PER_ORGANISATION", default=4)
+PRACTICE_HOURS = env.int("LIANBING_PRACTICE_HOURS", default=12)
 EMAIL_URL = env.str("EMAIL_URL", default="consolemail://")
 HTTPS_ONLY = env.bool("LIANBING_HTTPS", default=PUBLIC_URL.startswith("https://"))
 TIME_ZONE = env.str("TIME_ZONE", default="Asia/Shanghai")
@@ -278,7 +283,7 @@ CONTENT_SECURITY_POLICY = {
         "style-src": [SELF],
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
-        "connect-src": [SELF, *([SOCKETS_URL] if SOCKETS_URL else [])],
+        "connect-src": [SELF, *SOCKETS_URL],
         "media-src": [SELF],
         "manifest-src": [SELF],
         "form-action": [SELF],

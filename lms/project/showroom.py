@@ -74,7 +74,9 @@ def prepare_environment(options: argparse.Namespace) -> None:
             "LIANBING_STATE": str(options.state),
             "LIANBING_PORT": str(port),
             "PUBLIC_URL": f"http://{name}:{port}",
-            "SOCKETS_URL": f"ws://{name}:{port + 1}",
+            "SOCKETS_URL": ",".join(
+                f"ws://{one}:{port + 1}" for one in dict.fromkeys((name, "127.0.0.1", "localhost"))
+            ),
             "ALLOWED_HOSTS": ",".join({"127.0.0.1", "localhost", "[::1]", name}),
             "CSRF_TRUSTED_ORIGINS": f"http://{name}:{port},http://localhost:{port},http://127.0.0.1:{port}",
             "LIANBING_DEMO": "1",
