@@ -336,9 +336,13 @@ class NetnsDriver:
 
         async def end() -> None:
             of.shells.pop(job, None)
-            if not of.ended and of.running.is_set():
-                with contextlib.suppress(DriverError):
-                    await of.kill(node, job)
+            if of.ended:
+                return
+            if not of.running.is_set():  # the node's init is frozen with the rest: it hears of it first thing after
+                of.hang_ups.append((node, job))
+                return
+            with contextlib.suppress(DriverError):
+                await of.kill(node, job)
 
         pty = MasterPty(back[0], end)
         of.shells[job] = pty
@@ -353,6 +357,9 @@ class NetnsDriver:
         of = self._get(range_id)
         await of.ask({"verb": "resume"})
         of.running.set()
+        while of.hang_ups:
+            with contextlib.suppress(DriverError):
+                await of.kill(*of.hang_ups.pop())
 
     async def close(self, range_id: str) -> None:
         of = self._ranges.get(range_id)

@@ -33,7 +33,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from cyber_range.engine.drivers.netns import confine, linux, rtnetlink, tree, wire
+from cyber_range.engine.drivers.netns import confine, linux, rtnetlink, sessions, tree, wire
 
 TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441
 LOG_TAIL = 4000  # bytes of a failed program's stderr that go into its exit message
@@ -60,6 +60,7 @@ class Job:
     kind: str
     name: str = ""
     log: int = -1
+    mark: int = 0  # of a command or shell: what its processes are known by (`sessions`)
 
 
 class NodeInit:
@@ -73,6 +74,7 @@ class NodeInit:
         self.hub = hub
         self.jobs: dict[int, Job] = {}  # by pid
         self.pts = -1
+        self.marks = sessions.Marks()
 
     def run(self, sources: tree.Sources, masks: tree.Masks) -> NoReturn:
         """Serves until the supervisor's socket closes."""
@@ -216,13 +218,15 @@ class NodeInit:
         return self.execute([self.python, "-m", "cyber_range.engine.agents", use], self.environment())
 
     def do_exec(self, message: dict[str, Any], fds: list[int], answer: dict[str, Any]) -> None:
+        mark = self.marks.command(message["job"])
         pid = os.fork()
         if pid == 0:
-            self.child(lambda: self.become_command(message["argv"], fds, message.get("env", {})))
-        self.jobs[pid] = Job(message["job"], pid, "exec")
+            self.child(lambda: self.become_command(message["argv"], fds, message.get("env", {}), mark))
+        self.jobs[pid] = Job(message["job"], pid, "exec", mark=mark)
 
-    def become_command(self, argv: list[str], fds: list[int], extra: dict[str, str]) -> int:
+    def become_command(self, argv: list[str], fds: list[int], extra: dict[str, str], mark: int) -> int:
         os.setsid()
+        sessions.bear(mark)
         for target, fd in enumerate(fds):
             os.dup2(fd, target)
         linux.close_all_but(set())
@@ -246,15 +250,18 @@ class NodeInit:
         fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
         slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", message["rows"], message["columns"], 0, 0))
+        mark = self.marks.terminal(message["job"])
+        self.marks.terminals.add(mark)
         pid = os.fork()
         if pid == 0:
-            self.child(lambda: self.become_shell(slave))
+            self.child(lambda: self.become_shell(slave, mark))
         os.close(slave)
-        self.jobs[pid] = Job(message["job"], pid, "shell")
+        self.jobs[pid] = Job(message["job"], pid, "shell", mark=mark)
         return [master]
 
-    def become_shell(self, slave: int) -> int:
+    def become_shell(self, slave: int, mark: int) -> int:
         os.setsid()
+        sessions.bear(mark)
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         for target in (0, 1, 2):
             os.dup2(slave, target)
@@ -291,15 +298,17 @@ class NodeInit:
             os._exit(code & 0xFF)
 
     def do_kill(self, message: dict[str, Any], fds: list[int], answer: dict[str, Any]) -> None:
-        """The whole session of a job: its process group and whatever else in the node says it belongs to it."""
-        for job in list(self.jobs.values()):
-            if job.number != message["job"]:
-                continue
-            for pid in session_members(job.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, message["signal"])
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(job.pid, message["signal"])
+        """A command or terminal, with all it has started."""
+        number, how = int(message["job"]), int(message["signal"])
+        if self.marks.terminal(number) in self.marks.terminals:
+            self.hang_up(self.marks.terminal(number))
+        elif any(job.number == number and job.mark for job in self.jobs.values()):
+            sessions.end(lambda mark: mark == self.marks.command(number), how)
+
+    def hang_up(self, terminal: int) -> None:
+        """Nothing that was started from a terminal outlives it, nor what had lost its mark before."""
+        self.marks.terminals.discard(terminal)
+        sessions.end(self.marks.stray)
 
     def do_running(self, message: dict[str, Any], fds: list[int], answer: dict[str, Any]) -> None:
         self.reap()
@@ -322,6 +331,8 @@ class NodeInit:
                 if code != 0:
                     event["log"] = tail(job.log)
                 os.close(job.log)
+            elif job.kind == "shell" and job.mark in self.marks.terminals:  # `exit` was typed
+                self.hang_up(job.mark)
             wire.send(self.sock, event)
 
 
@@ -332,15 +343,3 @@ def tail(fd: int) -> str:
         return os.pread(fd, LOG_TAIL, max(0, size - LOG_TAIL)).decode(errors="replace")
     except OSError:
         return ""
-
-
-def session_members(leader: int) -> list[int]:
-    """Processes of the node whose session is `leader`'s (field 6 of proc(5) stat)."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                fields = linux.read_text(f"/proc/{name}/stat").rpartition(")")[2].split()
-                if int(fields[3]) == leader:
-                    found.append(int(name))
-    return found

@@ -87,6 +87,7 @@ class Range:
         self.programs: dict[int, Program] = {}  # by job
         self.commands: dict[int, asyncio.Future[int]] = {}  # exit codes to come, by job
         self.shells: dict[int, MasterPty] = {}
+        self.hang_ups: list[tuple[str, int]] = []  # (node, job) of terminals that were closed while all stood still
         self.queue: asyncio.Queue[AgentMessage | None] = asyncio.Queue()
         self.dead = asyncio.Event()  # nothing of it is left
         self.closing = self.ended = False
