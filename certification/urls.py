@@ -12,6 +12,7 @@ urlpatterns = [
     path("decisions/<int:number>/appeal/", mine.appeal, name="appeal"),
     path("c/<str:number>/", mine.certificate, name="certificate"),
     path("c/<str:number>/certificate.pdf", mine.document, name="document"),
+    path("c/<str:number>/certificate.pdf/again/", mine.document_again, name="document_again"),
     path("c/<str:number>/badge.jwt", mine.badge_jwt, name="badge_jwt"),
     path("c/<str:number>/badge.json", mine.badge_json, name="badge_json"),
     # anyone

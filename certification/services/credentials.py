@@ -390,11 +390,21 @@ def _end(
     return credential
 
 
-def _order_document(credential: Credential) -> None:
+def order_document_again(*, credential: Credential, by: User) -> None:
+    """The holder's second wish for a PDF whose making failed for good. Nothing happens while it is made, or when it is there."""
+    if not credential.is_ours or credential.document:
+        raise Refusal(_("这张证书没有要重新生成的 PDF。"), _("请回到证书页查看。"))
+    with transaction.atomic():
+        audit.record("credential.document_again", credential, by=by, organisation=credential.organisation)
+        _order_document(credential, again=True)
+
+
+def _order_document(credential: Credential, *, again: bool = False) -> None:
     enqueue(
         "certification.document",
         title=str(_("生成证书 PDF")),
         by=credential.user,
+        again=again,
         args={"credential": credential.pk},
         key=f"certification.document:{credential.pk}",
         link=reverse("certification:certificate", args=[credential.number]),

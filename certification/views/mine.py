@@ -176,6 +176,17 @@ def certificate(request: HttpRequest, number: str) -> HttpResponse:
 
 
 @login_required
+@require_POST
+def document_again(request: HttpRequest, number: str) -> HttpResponse:
+    credential = own(request, number)
+    try:
+        services.order_document_again(credential=credential, by=request.user)
+    except services.Refusal as refusal:
+        messages.error(request, f"{refusal.what} {refusal.remedy}")
+    return redirect("certification:certificate", credential.number)
+
+
+@login_required
 @require_GET
 @never_cache
 def document(request: HttpRequest, number: str) -> HttpResponse:

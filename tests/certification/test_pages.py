@@ -22,6 +22,7 @@ from certification.domain.credential import new_number
 from certification.models import Appeal, Application, AwardRule, BureauAccess, Credential, Decision, Release
 from certification.views.verify import TRIES
 from lms.accounts.models import AuditEntry, Organisation, User
+from lms.jobs.models import Job
 from tests.factories.accounts import OrganisationFactory, RegionFactory, UserFactory
 from tests.factories.certification import CredentialFactory, full_inputs
 
@@ -110,6 +111,23 @@ def test_nobody_but_the_holder_has_the_certificate(
     for wrong in (assessor, officer, member("admin", organisation=credential.organisation)):
         assert signed_in(wrong).get(address).status_code == 404
     assert Client().get(address).status_code == 302
+
+
+def test_a_pdf_that_failed_for_good_is_asked_for_again_by_its_holder(
+    credential: Credential, assessor: User, signed_in: SignedIn
+) -> None:
+    job = Job.objects.get(key=f"certification.document:{credential.pk}")
+    Job.objects.filter(pk=job.pk).update(state=Job.State.FAILED, attempts=5)
+    again = path("document_again", credential.number)
+
+    assert signed_in(assessor).post(again).status_code == 404
+    client = signed_in(credential.user)
+    assert again in client.get(path("certificate", credential.number)).content.decode()
+    client.post(again)
+    job.refresh_from_db()
+
+    assert (job.state, job.attempts) == (Job.State.WAITING, 0)
+    assert again not in client.get(path("certificate", credential.number)).content.decode()
 
 
 def test_nobody_but_the_person_sees_or_moves_an_application(
