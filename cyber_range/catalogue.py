@@ -1,14 +1,24 @@
-"""The packaged scenarios as checked forms. A faulty folder is named, never hidden."""
+"""Scenarios as checked forms: the packaged ones, and published versions of those written in the browser.
+
+A faulty folder is named, never hidden. A version's name is its hash; it was checked when it was published.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cyber_range.engine.errors import ScenarioError
+from cyber_range.engine.lab.written import digest_of, read
 from cyber_range.engine.scenario.load import digest, load
 from cyber_range.engine.scenario.model import Scenario
+from cyber_range.written import KEY, KEY_DIGITS, ScenarioVersion
+
+if TYPE_CHECKING:
+    from lms.accounts.models import Organisation
 
 FOLDER = Path(__file__).parent / "scenarios"
 
@@ -17,6 +27,12 @@ FOLDER = Path(__file__).parent / "scenarios"
 class Entry:
     scenario: Scenario
     digest: str
+    written: str = ""  # digest of a version written in the browser
+
+    @property
+    def key(self) -> str:
+        """How rows name it: a packaged one by its id, a version by its hash."""
+        return f"{KEY}{self.written[:KEY_DIGITS]}" if self.written else self.scenario.id
 
 
 @lru_cache(maxsize=64)
@@ -58,10 +74,60 @@ def faults() -> list[str]:
     return found
 
 
-def entry(scenario_id: str) -> Entry:
-    """The scenario of that id. LookupError names those there are."""
+def entry(scenario_id: str, organisation: Organisation | None = None) -> Entry:
+    """The scenario of that id. LookupError names those there are. With an organisation, of versions only its own."""
+    if is_written(scenario_id):
+        return _entry_of(_version(scenario_id, organisation))
     for one in entries():
         if one.scenario.id == scenario_id:
             return one
     known = ", ".join(one.scenario.id for one in entries()) or "none"
     raise LookupError(f"no packaged scenario {scenario_id!r}; there are: {known}")
+
+
+def is_written(scenario_id: str) -> bool:
+    return scenario_id.startswith(KEY) and len(scenario_id) == len(KEY) + KEY_DIGITS
+
+
+def offered_to(organisations: Collection[int]) -> list[tuple[ScenarioVersion, Entry]]:
+    """Newest versions of what these organisations have written."""
+    rows = ScenarioVersion.objects.offered().filter(scenario__organisation__in=organisations)
+    return [(row, _entry_of(row)) for row in rows.select_related("scenario__organisation").order_by("title", "pk")]
+
+
+def sent_to(client: Any, scenario_id: str) -> str:
+    """What range-host calls it; a version is sent there first where it is not known."""
+    if not is_written(scenario_id):
+        return scenario_id
+    row = _version(scenario_id, None)
+    if not client.call("scenario_put", digest=row.digest)["known"]:
+        client.call("scenario_put", digest=row.digest, files=row.files)
+    return row.digest
+
+
+def _version(scenario_id: str, organisation: Organisation | None) -> ScenarioVersion:
+    found = ScenarioVersion.objects.filter(digest__startswith=scenario_id.removeprefix(KEY))
+    if organisation is not None:
+        found = found.filter(scenario__organisation=organisation)
+    row = found.order_by("pk").first()
+    if row is None:
+        raise LookupError(f"no version {scenario_id!r}")
+    return row
+
+
+_READ: dict[str, Entry] = {}  # a few checked versions; their texts cannot change
+
+
+def _entry_of(row: ScenarioVersion) -> Entry:
+    known = _READ.get(row.digest)
+    if known is None:
+        if digest_of(row.files) != row.digest:
+            raise LookupError(f"version {row.pk} is not what was published")
+        try:
+            scenario = read(row.files, seeds=())
+        except ScenarioError as error:  # published under rules that have become stricter since
+            raise LookupError(f"version {row.pk} cannot be built any more: {error}") from error
+        if len(_READ) >= 64:
+            _READ.pop(next(iter(_READ)))
+        known = _READ[row.digest] = Entry(scenario, digest(scenario), row.digest)
+    return known

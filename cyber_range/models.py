@@ -135,3 +135,6 @@ class Instance(models.Model):
     @property
     def sick_nodes(self) -> list[str]:
         return sorted(name for name, health in self.health.items() if health.get("state") == "ill")
+
+
+from cyber_range import written  # noqa: E402, F401 - Django looks for models from here

@@ -43,7 +43,7 @@ def request_range(
     """Writes the instance and the job that launches it."""
     with transaction.atomic():
         try:
-            entry = catalogue.entry(scenario)
+            entry = catalogue.entry(scenario, organisation)
         except LookupError as error:
             raise RangeRefused(_("没有场景“%(name)s”。请从场景目录中选择。") % {"name": scenario}) from error
         # The organisation's row is the lock under which its ranges are counted.
@@ -58,7 +58,7 @@ def request_range(
             organisation=organisation,
             requested_by=by,
             host=host,
-            scenario=entry.scenario.id,
+            scenario=entry.key,
             scenario_version=entry.scenario.version,
             scenario_hash=entry.digest,
             title=entry.scenario.title.zh,
@@ -94,7 +94,7 @@ def launch_now(instance: Instance) -> Instance:
     with hosts.client(instance.host) as client:
         status = client.call(
             "launch",
-            scenario=instance.scenario,
+            scenario=catalogue.sent_to(client, instance.scenario),
             seed=instance.seed,
             team=instance.team,
             range_id=instance.range_id,
