@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from cyber_range.models import Instance
     from lms.accounts.models import User
 
-PER_ORGANISATION = 4  # practice ranges an organisation may have running at once
-
 
 def operating_organisations(user: User | AnonymousUser) -> set[int]:
     """Organisations for which the person may start ranges."""
     return organisation_ids(user, Role.SECURITY, Role.TRAINER)
+
+
+def may_administer_ranges(user: User | AnonymousUser) -> bool:
+    """Range administrators look after machines, quotas and every organisation's ranges: superusers, and staff whose group
+    was given the right to change range hosts."""
+    return bool(user.is_active and user.has_perm("cyber_range.change_rangehost"))
 
 
 def may_use_range(user: User | AnonymousUser) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from wagtail import hooks
 
-from cyber_range import services
+from cyber_range import reports
 from cyber_range.models import Instance
 from cyber_range.viewsets import RangeHostViewSet
 from lms.accounts.models import User
@@ -18,7 +18,7 @@ def range_hosts() -> RangeHostViewSet:
 
 @hooks.register("follower_tick")
 def look_after_hosts(now: datetime) -> None:
-    services.look_after_hosts(now)
+    reports.look_after_hosts(now)
 
 
 @hooks.register("personal_data")

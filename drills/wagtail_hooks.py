@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.contrib.admin.utils import unquote
@@ -19,7 +20,8 @@ from wagtail.permissions import register_permission_policy
 from wagtail.snippets.models import register_snippet
 from wagtail.snippets.views.snippets import InspectView, SnippetViewSet
 
-from drills import figures
+from cyber_range.models import RangeHost
+from drills import figures, services
 from drills.models import Drill
 from drills.services import personal
 from lms.accounts.models import Region, User
@@ -82,6 +84,13 @@ register_snippet(DrillViewSet)
 def drills_menu() -> MenuItem:
     """The way from the editor to the drills' own screens."""
     return MenuItem(_("演练"), reverse("drills:home"), icon_name="warning", order=320)
+
+
+@hooks.register("range_host_tick")
+def follow_drills_here(host: RangeHost, now: datetime) -> None:
+    """In the worker beside a host that the follower cannot reach: what its ranges say gets into the log from there."""
+    for drill in Drill.objects.to_follow().filter(instance__host=host).select_related("instance__host", "created_by"):
+        services.follow_range(drill=drill, now=now)
 
 
 @hooks.register("slot:bureau_figures", order=20)

@@ -38,12 +38,12 @@ from drills.services.running import (
     steer_campaign,
 )
 from drills.services.seats import invite, leave_seat, remove_from_seat, take_seat
-from drills.services.ticking import clear_up, follow
+from drills.services.ticking import clear_up, follow, follow_range
 
 __all__ = [
     "Refused", "acknowledge_alarm", "add_finding", "attach_range", "change_plan", "clear_up", "close_drill", "close_finding",
     "copy_range_events", "decide", "drill_range_evidence", "end", "erase_words", "extend", "finish_finding", "fire_inject",
-    "follow", "invite", "launch_range", "leave_seat", "mark_inject", "mark_inject_read", "note", "open_terminal", "pause",
+    "follow", "follow_range", "invite", "launch_range", "leave_seat", "mark_inject", "mark_inject_read", "note", "open_terminal", "pause",
     "plan_drill", "rate", "relaunch_range", "remove_from_seat", "reply_inject", "resume", "seat_evidence", "send_adhoc",
     "set_speed", "start", "steer_campaign", "submit_objective", "submit_report", "take_hint", "take_seat",
     "terminal_closed", "terminal_opened", "write_lessons",

@@ -27,11 +27,16 @@ LOST_AFTER = timedelta(seconds=3)  # a host that is silent so long is said to be
 def follow(*, drill: Drill, now: datetime | None = None) -> None:
     """Copies, notices, sends what is due, ends what is over. Each part stands alone: a dead host stops no clock."""
     now = now or timezone.now()
+    follow_range(drill=drill, now=now)
+    _run_script(drill, now)
+
+
+def follow_range(*, drill: Drill, now: datetime) -> None:
+    """The range's half of a look. The worker beside a host that the follower cannot reach has this half (hosts.within_reach)."""
     try:
         _follow_range(drill, now)
     except RangeError as error:
         _silent(drill, error, now)
-    _run_script(drill, now)
 
 
 def _follow_range(drill: Drill, now: datetime) -> None:
@@ -46,6 +51,12 @@ def _follow_range(drill: Drill, now: datetime) -> None:
         note_lost(drill=drill, range_id=instance.range_id, reason="gone", what=instance.reason)
         return
     if instance.state in (Instance.State.WAITING, Instance.State.LAUNCHING, Instance.State.CLOSING):
+        return
+    if not hosts.within_reach(instance.host):
+        silent = instance.silent_since
+        if silent is not None and now - silent >= LOST_AFTER:
+            why = instance.host.trouble or instance.reason
+            note_lost(drill=drill, range_id=instance.range_id, reason="host_unreachable", what=why)
         return
     with hosts.client(instance.host) as client:
         following.copy_range_events(drill=drill, client=client)
@@ -100,6 +111,7 @@ def clear_up(*, now: datetime | None = None) -> int:
             by=drill.created_by,
             args={"drill": drill.pk},
             key=f"keep-{instance.range_id}",
+            queue=hosts.queue_of(instance.host),
         )
         old = drill.ended_at is not None and now - drill.ended_at > following.KEEP_RANGE
         if job.state == job.State.DONE or old:

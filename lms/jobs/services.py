@@ -127,6 +127,30 @@ def fail(job: Job, *, error: dict[str, Any], retry_in: float | None = None) -> b
     return bool(_held(job).update(state=Job.State.FAILED, error=error, finished_at=timezone.now()))
 
 
+def move(job: Job, *, queue: str, step: str = "", anew: bool = False) -> bool:
+    """Puts unfinished work on another queue. Whoever holds it now loses the lease: its result is not written any more.
+    `anew` gives it all its attempts again."""
+    values: dict[str, Any] = {
+        "queue": queue,
+        "state": Job.State.WAITING,
+        "lease_token": "",
+        "lease_until": None,
+        "send_after": timezone.now(),
+        "step": step[:160],
+        "error": {},
+    }
+    if anew:
+        values["attempts"] = 0
+    return bool(Job.objects.unfinished().filter(pk=job.pk).update(**values))
+
+
+def explain(job: Job, *, error: dict[str, Any]) -> bool:
+    """Tells on the job's card why work that waits does not begin."""
+    return bool(
+        Job.objects.filter(pk=job.pk, state=Job.State.WAITING).exclude(error=error).update(error=error, step="")
+    )
+
+
 def resend_lost(*, limit: int = 100) -> int:
     """Sends what was lost again; how many. Called by the follower every second. Two followers send a job once between
     them: who moves `send_after` first sends."""

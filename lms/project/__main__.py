@@ -15,6 +15,7 @@ OWN = {
     "serve": "run pages, sockets, worker, follower and range-host on this machine",
     "tour": "perform the whole main job against a fresh database and a really launched range",
     "worker": "run one Celery worker",
+    "range-worker": "run the worker beside a range-host: it registers the machine and does what its ranges need",
     "doctor": "say what works here, and for everything missing the command that brings it",
     "range": "the range engine's own command line (launch, solve, validate, host ...)",
     "range-image": "build: make the image for the docker driver",
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return touring.main(words[1:])
         case "worker":
             processes.worker(words[1:])
+        case "range-worker":
+            processes.range_worker(words[1:])
         case "doctor":
             return doctor.main(words[1:])
         case "range":
@@ -57,8 +60,8 @@ def print_help() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(
             [
-                *(f"  {name:12} {what}" for name, what in OWN.items()),
-                "  run-drills   the follower",
+                *(f"  {name:13} {what}" for name, what in OWN.items()),
+                "  run-drills    the follower",
                 "  anything else is a Django management command (migrate, createsuperuser ...)",
             ]
         ),

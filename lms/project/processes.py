@@ -236,6 +236,16 @@ def worker(argv: Sequence[str]) -> NoReturn:
     become("celery", "-A", "lms.project", "worker", *argv)
 
 
+def range_worker(argv: Sequence[str]) -> NoReturn:
+    """`lianbing range-worker [celery options]`: the worker beside a range-host, on the queue of this machine
+    (LIANBING_RANGE_HOST). It registers the host and tells about it."""
+    name = os.environ.get("LIANBING_RANGE_HOST", "local")
+    become(
+        "celery", "-A", "lms.project", "worker", "--queues", f"range.{name}", "--hostname", f"range-{name}@%h",
+        "--concurrency", "4", "--loglevel", "INFO", "--without-gossip", "--without-mingle", *argv,
+    )  # fmt: skip
+
+
 def engine(argv: Sequence[str]) -> NoReturn:
     """The range engine's command line, in a process that is not ours any more: it may load docker and scapy, we do not."""
     become("cyber_range.engine", *argv)

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from cyber_range import catalogue, drawing, hosts, services
+from cyber_range import catalogue, drawing, hosts, reports, services
 from cyber_range.engine.errors import UnknownRange
 from cyber_range.engine.host.wire import HostUnreachable
 from cyber_range.models import Instance, RangeHost
@@ -33,7 +33,7 @@ def small_scenarios(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def paper(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A host that answers what the test put down; an exception is raised."""
-    answers: dict[str, Any] = {}
+    answers: dict[str, Any] = {"pool": {"pools": []}, "list": {"ranges": []}}
 
     class Client:
         def call(self, verb: str, **args: Any) -> Any:
@@ -100,7 +100,7 @@ def test_launching_writes_the_row_and_the_job_once(member, signed_in: Enter) -> 
 
     instance, job = Instance.objects.get(), Job.objects.get()
     assert (instance.scenario, instance.organisation, instance.state) == ("mini", organisation, "waiting")
-    assert (job.task, job.args) == ("cyber_range.launch", {"instance": instance.pk})
+    assert (job.task, job.args) == ("cyber_range.launch", {"instance": instance.pk, "claim": True})
 
 
 def test_the_fifth_practice_range_is_refused(member) -> None:
@@ -162,7 +162,7 @@ def test_the_follower_writes_down_what_the_host_says(paper: dict[str, Any]) -> N
         "list": {"ranges": [{"range_id": here.range_id}]}, "status": STATUS,
     }  # fmt: skip
 
-    services.look_after_hosts(timezone.now())
+    reports.look_after_hosts(timezone.now())
 
     here.refresh_from_db(), gone.refresh_from_db(), host.refresh_from_db()
     assert (here.state, here.driver, here.production, here.sick_nodes) == ("ready", "memory", True, ["plc"])
@@ -175,7 +175,7 @@ def test_a_silent_host_is_marked_and_its_ranges_too(paper: dict[str, Any]) -> No
     instance = InstanceFactory(host=host, state="ready")
     paper["ping"] = HostUnreachable("nobody there")
 
-    services.look_after_hosts(timezone.now())
+    reports.look_after_hosts(timezone.now())
 
     host.refresh_from_db(), instance.refresh_from_db()
     assert (host.state, instance.state, instance.silent_since is not None) == ("away", "ready", True)
