@@ -57,6 +57,6 @@ class Speakers:
         )
         return opened
 
-    async def bacnet(self, instance: int) -> BacnetSpeaker:
-        opened: BacnetSpeaker = await client("bacnet").BacnetClient.open(self._own, instance=instance)
+    async def bacnet(self, instance: int, bbmd: str | None = None) -> BacnetSpeaker:
+        opened: BacnetSpeaker = await client("bacnet").BacnetClient.open(self._own, instance=instance, bbmd=bbmd)
         return opened

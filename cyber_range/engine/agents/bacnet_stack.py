@@ -23,7 +23,7 @@ from bacpypes3.ipv4.bvll import (
     RegisterForeignDevice,
     Result,
 )
-from bacpypes3.ipv4.service import BIPBBMD, BIPNormal, UDPMultiplexer
+from bacpypes3.ipv4.service import BIPBBMD, BIPForeign, BIPNormal, UDPMultiplexer
 from bacpypes3.netservice import NetworkServiceAccessPoint, NetworkServiceElement
 from bacpypes3.object import DeviceObject
 from bacpypes3.pdu import PDU, IPv4Address, LocalBroadcast, LocalStation
@@ -114,6 +114,23 @@ class Bbmd(BIPBBMD):  # type: ignore[misc]
         cast(asyncio.Handle, self._fdt_clock_handle).cancel()
 
 
+class Foreign(BIPForeign):  # type: ignore[misc]
+    """A station elsewhere that is registered with a broadcast management device: broadcasts go and come through it."""
+
+    async def registered(self, bbmd: str, ttl: int, patience: float) -> None:
+        """PermissionError when the device refuses or is none; TimeoutError when it does not answer."""
+        self.register(IPv4Address(f"{bbmd}:{PORT}"), ttl)
+        async with asyncio.timeout(patience):
+            while self.bbmdRegistrationStatus < 0:  # noqa: ASYNC110 - the library has an event for success alone
+                await asyncio.sleep(0.05)
+        if self.bbmdRegistrationStatus:
+            raise PermissionError(f"{bbmd} registers no foreign devices")
+
+    def close(self) -> None:
+        """No renewal any more; the entry at the far side runs out."""
+        self._stop_tracking_registration()
+
+
 class AccessPoint(ApplicationServiceAccessPoint):  # type: ignore[misc]
     """Obeys communication control (16.1 of the standard); the library's own check ends in an attribute it does not have."""
 
@@ -143,7 +160,13 @@ class Stack:
     """An application on a stack of its own."""
 
     def __init__(
-        self, application: Application, device: DeviceObject, address: IPv4Address, *, bbmd: bool = False
+        self,
+        application: Application,
+        device: DeviceObject,
+        address: IPv4Address,
+        *,
+        bbmd: bool = False,
+        foreign: bool = False,
     ) -> None:
         self.application = application
         application.asap = AccessPoint(device, application.device_info_cache)
@@ -151,7 +174,7 @@ class Stack:
         application.nse = NetworkServiceElement()
         bind(application.nse, application.nsap)
         bind(application, application.asap, application.nsap)
-        self.link: Bbmd | BIPNormal = Bbmd(address) if bbmd else BIPNormal()
+        self.link: Bbmd | Foreign | BIPNormal = Bbmd(address) if bbmd else Foreign() if foreign else BIPNormal()
         self.port = DatagramPort(address)
         multiplexer = UDPMultiplexer()
         bind(self.link, BVLLCodec(), multiplexer.annexJ)
@@ -164,7 +187,7 @@ class Stack:
 
     def close(self) -> None:
         self.port.close()
-        if isinstance(self.link, Bbmd):
+        if isinstance(self.link, Bbmd | Foreign):
             self.link.close()
 
 

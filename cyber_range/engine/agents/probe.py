@@ -1,6 +1,6 @@
 """The white cell's tester: tries connections and logins for the objectives, changes nothing.
 
-`try_connect` {host, port, timeout} -> `open`; `try_login` {service: ssh | http, host, port, user, password, path} ->
+`try_connect` {host, port, timeout} -> `open`; `try_bacnet` the same for a BACnet device; `try_login` {service: ssh | http, host, port, user, password, path} ->
 `reached`, `ok`; `read_modbus` {host, table, address, count} -> `values`.
 """
 
@@ -17,6 +17,7 @@ from cyber_range.engine.agents.context import Handler, NodeContext, answer
 from cyber_range.engine.agents.modbus_link import ModbusLink
 
 LOGIN = 12.0  # s for a whole login attempt
+WHO_ARE_YOU = bytes.fromhex("810a001101040005010c0c023fffff194b")  # BACnet: device 4194303, object identifier
 
 
 def handlers(node: NodeContext) -> dict[str, Handler]:
@@ -30,6 +31,22 @@ def handlers(node: NodeContext) -> dict[str, Handler]:
             return {"open": False, "why": type(exc).__name__}
         sock.close()
         return {"open": True}
+
+    async def try_bacnet(command: dict[str, Any]) -> dict[str, Any]:
+        where = str(command["host"]), int(command["port"])
+        heard = asyncio.Event()
+        sender = await node.net.udp(0, lambda data, peer: heard.set() if peer == where else None)
+        try:
+            for _ in range(2):  # a datagram may be lost
+                sender.send(WHO_ARE_YOU, *where)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(heard.wait(), float(command.get("timeout", 1.5)) / 2)
+                    break
+        except OSError as exc:
+            return {"open": False, "why": type(exc).__name__}
+        finally:
+            sender.close()
+        return {"open": heard.is_set()}
 
     async def try_login(command: dict[str, Any]) -> dict[str, Any]:
         host, port = str(command["host"]), int(command["port"])
@@ -62,7 +79,7 @@ def handlers(node: NodeContext) -> dict[str, Handler]:
             link.close()
         return {"values": values}
 
-    return {"try_connect": try_connect, "try_login": try_login, "read_modbus": read_modbus}
+    return {"try_connect": try_connect, "try_bacnet": try_bacnet, "try_login": try_login, "read_modbus": read_modbus}
 
 
 async def http_login(node: NodeContext, host: str, port: int, path: str, user: str, password: str) -> dict[str, Any]:

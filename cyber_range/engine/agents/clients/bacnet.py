@@ -18,12 +18,13 @@ from bacpypes3.object import DeviceObject
 from bacpypes3.pdu import Address, IPv4Address
 from bacpypes3.primitivedata import Null, ObjectIdentifier
 
-from cyber_range.engine.agents.bacnet_stack import PORT, Application, Stack
+from cyber_range.engine.agents.bacnet_stack import PORT, Application, Foreign, Stack
 from cyber_range.engine.agents.context import Net
 
 WHOEVER = ObjectIdentifier(("device", 4194303))  # "the device here", whatever its number (ASHRAE 135, 12.11)
 OTHER_PORTS = 7  # where this node's own 47808 is taken: then broadcast answers are not heard, unicast ones are
 ANSWER = 1500  # ms
+TTL = 300  # s of a registration as a foreign device
 STATES = {"enable": 0, "disable": 1, "disable-initiation": 2}
 IDENTITY = {"name": "object-name", "vendor": "vendor-name", "model": "model-name", "firmware": "firmware-revision"}
 
@@ -43,8 +44,11 @@ class BacnetClient:
         self._application, self._stack = application, stack
 
     @classmethod
-    async def open(cls, net: Net, *, instance: int = 4_100_001, leg: str | None = None) -> BacnetClient:
-        """From the leg with this address, else the node's first."""
+    async def open(
+        cls, net: Net, *, instance: int = 4_100_001, leg: str | None = None, bbmd: str | None = None
+    ) -> BacnetClient:
+        """From the leg with this address, else the node's first; with `bbmd` registered there as a foreign device, so
+        that broadcasts reach its network. PermissionError or TimeoutError when that device will not have us."""
         legs = net.interfaces()
         own = next((one for one in legs if leg in (None, one.ip)), None)
         if own is None:
@@ -57,7 +61,7 @@ class BacnetClient:
                 maxApduLengthAccepted=1024, segmentationSupported="segmentedBoth", maxSegmentsAccepted=16,
             )  # fmt: skip
             device.apduTimeout, device.numberOfApduRetries = ANSWER, 1
-            stack = Stack(application, device, IPv4Address(f"{own.ip}/{own.prefix}:{port}"))
+            stack = Stack(application, device, IPv4Address(f"{own.ip}/{own.prefix}:{port}"), foreign=bbmd is not None)
             try:
                 await stack.open(net)
             except OSError:
@@ -65,6 +69,13 @@ class BacnetClient:
                 if port == PORT + OTHER_PORTS:
                     raise
                 continue
+            if bbmd is not None:
+                assert isinstance(stack.link, Foreign)
+                try:
+                    await stack.link.registered(bbmd, TTL, ANSWER * 2 / 1000)
+                except (PermissionError, TimeoutError):
+                    stack.close()
+                    raise
             return cls(application, stack)
         raise AssertionError("unreachable")
 

@@ -37,6 +37,7 @@ PROTOCOLS: Mapping[str, tuple[str, int, tuple[Setting, ...]]] = {
         ("client", str, "lb-plc", "客户端名 (client id)"),
     )),
 }  # fmt: skip
+WORDS: Mapping[str, bool | None] = {"null": None, "true": True, "false": False}  # values that are no numbers (BACnet)
 INFO = ("设备标识 (identity)", ())
 HASH = ("程序的校验值 (hash of the program)", ())
 ACTIONS: Mapping[str, Mapping[str, tuple[str, Words]]] = {
@@ -219,7 +220,7 @@ async def bacnet(options: Namespace, net: Net) -> Any:
             case "read":
                 return {options.object: await station.read(host, options.object, options.property)}
             case "write":
-                value = None if options.value == "null" else number(options.value)
+                value = WORDS[options.value] if options.value in WORDS else number(options.value)
                 before = await station.read(host, options.object, options.property)
                 await station.write(host, options.object, value, priority=options.priority, what=options.property)
                 return written(options.object, before, await station.read(host, options.object, options.property))

@@ -22,24 +22,28 @@ PRIORITY = 8  # manual operator
 
 @contextlib.asynccontextmanager
 async def dialogue(intruder: Intruder, args: Mapping[str, Any], evidence: Evidence) -> AsyncIterator[BacnetSpeaker]:
-    target = str(args.get("host", "the devices"))
+    target = str(args.get("host", args.get("bbmd", "the devices")))
     if "host" in args:
         evidence.facts["target"] = intruder.fence.check(target)
     number = int(args.get("instance", OWN_NUMBER))
-    async with speaking(target, lambda: intruder.toolbox.bacnet(number)) as bacnet:
+    bbmd = intruder.fence.check(str(args["bbmd"])) if "bbmd" in args else None
+    async with speaking(target, lambda: intruder.toolbox.bacnet(number, bbmd)) as bacnet:
         yield bacnet
 
 
 @step("bacnet_whois", "T0846", "T0888", gains=("hosts",))
 async def bacnet_whois(intruder: Intruder, args: Mapping[str, Any], evidence: Evidence) -> None:
-    """Asks every BACnet device who it is (and each of `hosts` by unicast), then for maker, model and revision."""
+    """Asks every BACnet device who it is (and each of `hosts` by unicast), then for maker, model and revision. From
+    elsewhere the question is carried by a `bbmd` that registers strangers."""
     hosts = [intruder.fence.check(str(host)) for host in args.get("hosts", ())]
     async with dialogue(intruder, args, evidence) as bacnet:
         found = await bacnet.who_is(hosts, min(10.0, float(args.get("seconds", 1.5))))
         devices = {}
         for number, host in found.items():
             intruder.found.setdefault(intruder.fence.check(host), []).append(47808)
-            devices[str(number)] = {"address": host, **await bacnet.identity(host)}
+            devices[str(number)] = {"address": host}
+            with contextlib.suppress(PermissionError, TimeoutError):  # a supervisor need not say more than its number
+                devices[str(number)] |= await bacnet.identity(host)
     evidence.facts["devices"] = devices
     if not devices:
         raise Blocked("no BACnet device answers")

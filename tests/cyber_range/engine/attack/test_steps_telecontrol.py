@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+from cyber_range.engine.agents.tools import plc
 from tests.cyber_range.engine.agents import plc_specs, stations
-from tests.cyber_range.engine.agents.loopback import Running, programs
+from tests.cyber_range.engine.agents.loopback import LoopbackNet, Running, programs
 from tests.cyber_range.engine.attack.playing import did, inside, intruder
 
 
@@ -113,6 +115,25 @@ async def test_bacnet_is_found_commanded_spoofed_silenced_and_restarted() -> Non
     assert heard["points"]["analog-value,1"]["value"] == 60.0
     assert heard["points"]["analog-input,1"]["value"] != 42.0
     assert restart["result"] == "done"
+
+
+async def test_bacnet_from_elsewhere_goes_through_a_broadcast_manager_until_it_registers_nobody() -> None:
+    unit = Running("cold", "bacnet_device", "127.139.0.4", stations.cold_store(bbmd={}))
+    attacker = intruder(139)
+    where = {"bbmd": "127.139.0.4", "seconds": 1}
+    said = io.StringIO()
+    async with programs(unit, attacker):
+        found = await did(attacker, "bacnet_whois", **where)
+        table = await unit.ask("bbmd")
+        command = "bacnet write 127.139.0.4 network-port,1 false --property bbmd-accept-fd-registrations"
+        closed = await plc.main(command.split(), LoopbackNet("127.139.0.9"), said)
+        await unit.until("bbmd")
+        refused = await did(attacker, "bacnet_whois", **where)
+
+    assert found["devices"]["3401"]["address"] == "127.139.0.4"
+    assert [entry.partition(":")[0] for entry in table["foreign"]] == ["127.139.0.7"]
+    assert (closed, said.getvalue()) == (0, "network-port,1: 1.0 → 0.0\n")
+    assert refused["result"] == "blocked"
 
 
 async def test_mqtt_is_overheard_commanded_and_lied_to() -> None:
