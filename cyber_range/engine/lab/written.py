@@ -120,7 +120,7 @@ def _text_faults(files: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(name, 0, f"the file is larger than {most // 1024} KiB", "Make it smaller")
         elif "\0" in text:
             yield Problem(name, 0, "the file holds a zero byte", "Only text may stand in nodes/")
-        elif name in YAMLS and (line := _alias_line(text)):
+        elif name in YAMLS and (line := alias_line(text)):
             yield Problem(name, line, "YAML anchors and aliases are not allowed here", "Write the value out")
     if total > ALL_BYTES:
         yield Problem(MAIN, 0, f"all files together are larger than {ALL_BYTES // 1024} KiB", "Make them smaller")
@@ -129,7 +129,7 @@ def _text_faults(files: Mapping[str, str]) -> Iterator[Problem]:
         yield Problem(name, 0, "a file and a folder have the same name", "Rename one of them")
 
 
-def _alias_line(text: str) -> int:
+def alias_line(text: str) -> int:
     """Line of the first anchor or alias; 0 for none (and for what is no YAML: the loader says where)."""
     try:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
