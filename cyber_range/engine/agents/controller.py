@@ -11,7 +11,8 @@ Besides the logic's own tags a spec may place: `cpu_run` (coil: 0 stops, 1 start
 STOP: no scan, tags stay as they were, outputs fall to their safe values; the network interface goes on answering.
 Restart: connections end, outputs are safe meanwhile, coils return to their start, set-points (retentive) are kept.
 Emits `written` (what masters wrote), `mode`, `restarted`, `program_changed`, `device_alarm`.
-Commands: `read` {tag} or {tags} (engineering units), `hash` {path: block or ""}, `state`.
+Commands: `read` {tag} or {tags} (engineering units), `hash` {path: block or ""}, `state`; `keep` -> {kept}, and
+`take_back` {kept}: tags, mode, blocks and the logic's timers for a snapshot (not what a protocol keeps beside the tags).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cyber_range.engine.agents.controller_alarms import Alarms
 from cyber_range.engine.agents.controller_program import MAIN, Program, original
 from cyber_range.engine.agents.fieldbus import CONTROLLER_PORT, PLANT_PORT, pack, unpack
 from cyber_range.engine.process.controllers import LOGICS, Tag
+from cyber_range.engine.process.keeping import keep, take_back
 
 Mode = Literal["run", "stop"]
 SCAN_AT_LEAST = 0.1  # s without a plant datagram before a scan runs by itself
@@ -215,7 +217,10 @@ class Controller:
             closing.append(await open_door())
             self._node.emit("ready")
             tasks += [asyncio.ensure_future(keep_scanning()), asyncio.ensure_future(keep_restarting())]
-            own = {"read": self.read, "hash": self._hash, "state": self._state}
+            own: dict[str, Callable[[dict[str, Any]], Any]] = {
+                "read": self.read, "hash": self._hash, "state": self._state,
+                "keep": self._keep, "take_back": self._take_back,
+            }  # fmt: skip
             answering = asyncio.ensure_future(answer(self._node, {**own, **(commands or {})}))
             tasks.append(answering)
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -250,3 +255,24 @@ class Controller:
 
     async def _state(self, _: dict[str, Any]) -> dict[str, Any]:
         return self.state()
+
+    async def _keep(self, _: dict[str, Any]) -> dict[str, Any]:
+        kept = {
+            "tags": self.tags, "inputs": self.inputs, "outputs": self.outputs, "logic": keep(self.logic),
+            "mode": self.mode, "restarts": self.restarts, "uptime": self.uptime, "changed": self.program.changed,
+            "blocks": {name: code.decode(errors="replace") for name, code in self.program.blocks.items()},
+        }  # fmt: skip
+        return {"kept": kept}
+
+    async def _take_back(self, command: dict[str, Any]) -> None:
+        kept = command["kept"]
+        blocks = {str(name): str(code).encode() for name, code in kept["blocks"].items()}
+        logic = take_back(kept["logic"], self.logic)  # what can fail first
+        program = Program(blocks)
+        program.changed = int(kept["changed"])
+        self.logic, self.program = logic, program
+        self.tags.update({name: float(value) for name, value in kept["tags"].items() if name in self.tags})
+        self.inputs, self.outputs = dict(kept["inputs"]), dict(kept["outputs"])
+        self.mode = "stop" if kept["mode"] == "stop" else "run"
+        self.restarts, self._started = int(kept["restarts"]), time.monotonic() - float(kept["uptime"])
+        self._send()

@@ -2,7 +2,7 @@
 
 Spec: `rules` [context.FilterRule…], `default` ("drop"). Emits `counters` (packets per rule comment, `dropped`,
 `accepted`) every two seconds and `ruleset` whenever somebody changed a rule. Command `rules` answers with the list,
-`restore` brings the scenario's rule set back.
+`restore` brings the scenario's rule set back, `take_back` {rules} (of a snapshot) puts those in the place of what there is.
 """
 
 from __future__ import annotations
@@ -51,9 +51,17 @@ async def run(node: NodeContext) -> None:
     async def restore(_: dict[str, Any]) -> None:
         await firewall.restore()
 
+    async def take_back(command: dict[str, Any]) -> None:
+        """Rule by rule, so that what `restore` brings back stays the scenario's."""
+        for old in await firewall.rules():
+            await firewall.delete(old["handle"])
+        for rule in without_counters(command["rules"]):
+            rule.pop("handle", None)
+            await firewall.add(rule)  # type: ignore[arg-type]  # checked by the firewall itself
+
     node.emit("ready")
     reporting = asyncio.ensure_future(report())
     try:
-        await answer(node, {"rules": rules, "restore": restore})
+        await answer(node, {"rules": rules, "restore": restore, "take_back": take_back})
     finally:
         reporting.cancel()

@@ -1,6 +1,7 @@
 """The plant: steps its physical model on the scenario's clock, 20 times a second, and trades I/O with the controllers.
 
 Spec: `model` (name in process.catalogue), `parameters` (process.yml), `controllers` {name: address on the fieldbus}.
+Commands: `values`; `keep` -> {kept}, and `take_back` {kept}: the model's state for a snapshot.
 A controller that is silent for `SILENT` seconds is taken as failed: its outputs fall to the safe state.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 from cyber_range.engine.agents.context import NodeContext, Peer, answer
 from cyber_range.engine.agents.fieldbus import CONTROLLER_PORT, PLANT_PORT, pack, unpack
 from cyber_range.engine.process.catalogue import MODELS
+from cyber_range.engine.process.keeping import keep, take_back
 from cyber_range.engine.process.variable import Variable
 
 TICK = 0.05  # s of wall time
@@ -25,6 +27,7 @@ async def run(node: NodeContext) -> None:
     model = MODELS[str(node.spec["model"])](node.spec.get("parameters") or {})
     controllers: dict[str, str] = dict(node.spec["controllers"])
     heard: dict[str, float] = {}
+    then = node.clock.now()  # up to where the model was stepped
 
     def on_datagram(data: bytes, peer: Peer) -> None:
         message = unpack(data)
@@ -38,6 +41,14 @@ async def run(node: NodeContext) -> None:
     async def read_values(_: dict[str, Any]) -> dict[str, Any]:
         return {"t": round(node.clock.now(), 3), "values": model.values()}
 
+    async def keep_state(_: dict[str, Any]) -> dict[str, Any]:
+        return {"kept": keep(model)}
+
+    async def take_state_back(command: dict[str, Any]) -> None:
+        nonlocal then
+        take_back(command["kept"], model)
+        then = node.clock.now()  # the clock was set with it: nothing has passed
+
     described: list[Variable] = []
 
     def describe() -> None:
@@ -48,6 +59,7 @@ async def run(node: NodeContext) -> None:
             node.emit("variables", variables=[variable.as_dict() for variable in now])
 
     async def tick() -> None:
+        nonlocal then
         describe()
         then, number = node.clock.now(), 0
         begun = time.monotonic()
@@ -70,9 +82,10 @@ async def run(node: NodeContext) -> None:
                 describe()
                 node.emit("telemetry", t=round(now, 3), values=model.values())
 
+    commands_of_ours = {"values": read_values, "keep": keep_state, "take_back": take_state_back}
     node.emit("ready")
     stepping = asyncio.ensure_future(tick())
-    commands = asyncio.ensure_future(answer(node, {"values": read_values}))
+    commands = asyncio.ensure_future(answer(node, commands_of_ours))
     try:
         done, _ = await asyncio.wait({stepping, commands}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -35,6 +35,8 @@ TIMEOUT = 30.0
 PATIENCE = {
     "launch": 180.0,
     "reset": 180.0,
+    "snapshot": 180.0,
+    "restore": 240.0,
     "destroy": 60.0,
     "evaluate": 60.0,
     "exec": 640.0,

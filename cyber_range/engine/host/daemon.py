@@ -299,6 +299,19 @@ class Daemon:
 
     async def reset(self, range_id: str) -> Lab:
         """To the start; a range that ended with a killed daemon is made anew under its own id."""
+        lab = await self._ready_to_be_made_anew(range_id)
+        await lab.reset()
+        return lab
+
+    async def restore(self, range_id: str, name: str) -> Lab:
+        """To a snapshot, in the same way."""
+        lab = await self.lab(range_id)
+        await asyncio.to_thread(lab.snapshots.read, name)  # what is not there ends no terminal
+        await self._ready_to_be_made_anew(range_id)
+        await lab.restore(name)
+        return lab
+
+    async def _ready_to_be_made_anew(self, range_id: str) -> Lab:
         lab = await self.lab(range_id)
         if lab.state == "gone":
             if lab.reason == "destroyed":
@@ -307,7 +320,6 @@ class Daemon:
             self._pool.claim(range_id, lab.block)
         await self._tell_gone(range_id)
         self.tickets.void(range_id=range_id)
-        await lab.reset()
         return lab
 
     async def _tell_gone(self, range_id: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -190,6 +191,21 @@ class Verbs:
     async def reset(self, range_id: RangeId) -> Answer:
         return await _noted(await self._daemon.reset(range_id))
 
+    async def snapshots(self, range_id: RangeId) -> Answer:
+        return _snapshots(await self._lab(range_id))
+
+    async def snapshot(self, range_id: RangeId, name: Word) -> Answer:
+        lab = await self._lab(range_id)
+        return {"snapshot": asdict(await lab.snapshot(name)), **_snapshots(lab)}
+
+    async def restore(self, range_id: RangeId, name: Word) -> Answer:
+        return await _noted(await self._daemon.restore(range_id, name))
+
+    async def delete_snapshot(self, range_id: RangeId, name: Word) -> Answer:
+        lab = await self._lab(range_id)
+        lab.snapshots.delete(name)
+        return _snapshots(lab)
+
     async def pause(self, range_id: RangeId) -> Answer:
         lab = await self._lab(range_id)
         await lab.pause()
@@ -313,6 +329,10 @@ class Verbs:
 
     async def _lab(self, range_id: str) -> Lab:
         return await self._daemon.lab(range_id)
+
+
+def _snapshots(lab: Lab) -> Answer:
+    return {"snapshots": [asdict(about) for about in lab.snapshots.list()]}
 
 
 async def _noted(lab: Lab) -> Answer:

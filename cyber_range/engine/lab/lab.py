@@ -35,6 +35,7 @@ from cyber_range.engine.lab.compile import Block, Compiled, compile_range
 from cyber_range.engine.lab.health import Health
 from cyber_range.engine.lab.objectives import Objectives, ObjectiveState
 from cyber_range.engine.lab.plant import PlantView
+from cyber_range.engine.lab.snapshots import About, Nodes, Snapshots
 from cyber_range.engine.lab.spool import Spool
 from cyber_range.engine.lab.views import Views
 from cyber_range.engine.plan import Limits, Observed, converge
@@ -100,6 +101,7 @@ class Lab:
         self.spool = Spool(folder / "events", range_id)
         legs = {leg.mac: node.name for node in self.compiled.plan.nodes for leg in node.interfaces}
         self.captures = CaptureStore(folder / "captures", on_roll=self._capture_rolled, nodes=legs)
+        self.snapshots = Snapshots(folder / "snapshots")
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._asked = 0
@@ -194,7 +196,10 @@ class Lab:
                 await self._unmake(f"could not be taken over: {exc}")
                 raise
 
-    async def _make(self, ready_seconds: float, *, at: float = 0.0, reason: str = "") -> None:
+    async def _make(
+        self, ready_seconds: float, *, at: float = 0.0, reason: str = "", held: Mapping[str, Any] | None = None
+    ) -> None:
+        """`held`: the content of a snapshot, put back before the clock runs."""
         self._move("launching", reason)
         plan = self.compiled.plan
         await self.driver.open(self.range_id, plan.limits)
@@ -206,9 +211,11 @@ class Lab:
         await self.driver.apply(self.range_id, converge(plan, observed))
         await self.health.all_ready(ready_seconds)
         self.started = self.started or time.time()
+        if held is not None:
+            await self._put_back(held, at)
         self.clock.set(speed=self.speed, at=at)
         await self._send_clock()
-        self._move("ready")
+        self._move("ready", reason if held is not None else "")
         self._spawn("objectives", self.objectives.run(lambda: self.state == "paused"))
         self._spawn("saving", self._save_now_and_then())
 
@@ -244,6 +251,7 @@ class Lab:
         async with self._verb:
             if self.state != "gone":
                 await self._unmake(reason)
+            self.snapshots.delete_all()
 
     async def abandon(self) -> None:
         """Lets go of the range without touching its nodes (range-host stops, Docker nodes stay)."""
@@ -257,15 +265,7 @@ class Lab:
         """Back to the start, with the same id, seed, team and addresses."""
         async with self._verb:
             self._refuse_unless("ready", "ill", "paused", "gone")
-            await self._stop_watching()
-            await self.driver.close(self.range_id)
-            await self._cancel("messages")
-            self.captures.close()
-            self.hints_taken.clear()
-            self.counts = dict.fromkeys(self.counts, 0)
-            self.alerts_of.clear()
-            self.views.clear()
-            self._begin()
+            await self._clear()
             try:
                 await self._make(READY_SECONDS, reason="reset")
                 if self.campaign_mode == "auto":
@@ -273,6 +273,81 @@ class Lab:
             except BaseException as exc:
                 await self._unmake(f"the reset failed: {exc}")
                 raise
+
+    async def _clear(self) -> None:
+        """The nodes end and everything known of them is forgotten; the spool and the captures go on."""
+        await self._stop_watching()
+        await self._cancel("messages")  # before the end of them, which it would take for a loss
+        await self.driver.close(self.range_id)
+        self.captures.close()
+        self.hints_taken.clear()
+        self.counts = dict.fromkeys(self.counts, 0)
+        self.alerts_of.clear()
+        self.views.clear()
+        self._begin()
+
+    async def snapshot(self, name: str) -> About:
+        """Notes how the range stands, under that name. The scenario's clock stands meanwhile, its programs run."""
+        async with self._verb:
+            self._refuse_unless("ready", "ill", "paused")
+            self.snapshots.refuse_new(name)
+            paused = self.state == "paused"
+            if paused:
+                await self.driver.resume(self.range_id)
+            self.clock.set(speed=0.0)
+            try:
+                await self._send_clock()
+                content = {
+                    "lab": self.saved(), "alerts_of": self.alerts_of, "digest": self.digest,
+                    "nodes": await self._nodes().take(),
+                }  # fmt: skip
+                about = About(name, time.time(), self.clock.now(), 0)
+                return await asyncio.to_thread(self.snapshots.write, about, content)
+            finally:
+                if paused:
+                    await self.driver.pause(self.range_id)
+                elif self.state in ("ready", "ill"):
+                    self.clock.set(speed=self.speed)
+                    await self._send_clock()
+
+    async def restore(self, name: str) -> None:
+        """Makes the range anew and puts back what the snapshot holds; terminals and connections end as with a reset."""
+        async with self._verb:
+            self._refuse_unless("ready", "ill", "paused", "gone")
+            about, content = await asyncio.to_thread(self.snapshots.read, name)
+            if content["digest"] != self.digest:
+                raise RangeError(f"snapshot {name!r} is of another version of the scenario", remedy="Delete it")
+            await self._clear()
+            saved = content["lab"]
+            try:
+                self._stand_as(saved, content)
+                reason = f"restored to snapshot {name!r}"
+                await self._make(READY_SECONDS, at=about.at, reason=reason, held=content["nodes"])
+                if saved["campaign_started"]:
+                    self.campaign.start()
+            except BaseException as exc:
+                await self._unmake(f"the restore failed: {exc}")
+                raise
+
+    def _stand_as(self, saved: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+        expires, started = self.expires, self.started  # of the range, not of what happened in it
+        self._restore(saved)
+        self.expires, self.started = expires, started
+        self.alerts_of.update(content["alerts_of"])
+        self.speed = float(saved["speed"])
+
+    async def _put_back(self, held: Mapping[str, Any], at: float) -> None:
+        self.clock.set(speed=0.0, at=at)
+        await self._send_clock()
+        for node in await self._nodes().put(held):
+            self.warn(
+                f"the rules of firewall {node} had been flushed when the snapshot was taken; it has the scenario's now",
+                "Flush them again if they are to be gone",
+            )
+        self.plant.forget_history()
+
+    def _nodes(self) -> Nodes:
+        return Nodes(self.compiled.plan, self.driver, self.ask)
 
     async def claim(self, *, team: str, ttl: float, speed: float, labels: Mapping[str, str], campaign: str) -> None:
         """A range that was launched ahead and stood still becomes that team's. Its draws stay: nobody has seen them."""
@@ -431,12 +506,32 @@ class Lab:
             self._take_pcap(message)
         elif on_hub and kind in HUB_EVENTS:
             self._take_alert_or_asset(message, HUB_EVENTS[kind])
+        elif kind == "step_by_hand" and node.role == "attacker":
+            self._take_hand(message)
         elif kind == "counters":
             self.bridge.take_counters(message.node, body["values"], self.clock.now())
         elif kind not in QUIET:
             self._say_rarely(
                 message, EventKind.PROGRAM, kind, node=message.node, program=message.program, body=dict(body)
             )
+
+    def _take_hand(self, message: AgentMessage) -> None:
+        """A red person's deed: told as red's, and counted as the script's step when it is one."""
+        order, result = message.body["order"], str(message.body.get("result", ""))
+        step, args = str(order.get("step", "")), order.get("args") or {}
+        script = ""
+        if result == "done":
+            script = by_hand.step_done(
+                self.campaign.states.values(), node=message.node, program=message.program, step=step, args=args
+            )
+        seats = [seat.id for seat in self.compiled.scenario.seats if seat.cell == "red" and message.node in seat.consoles]
+        self._say_rarely(
+            message, EventKind.HAND, "step_by_hand", node=message.node, seats=seats, step=step,
+            techniques=by_hand.techniques_of(step), args=args, result=result, reason=str(message.body.get("reason", "")),
+            script=script,
+        )  # fmt: skip
+        if script:
+            self.campaign.done_by_hand(script, {"result": result})
 
     def _take_alert_or_asset(self, message: AgentMessage, kind: EventKind) -> None:
         data = _without_kind(message.body)

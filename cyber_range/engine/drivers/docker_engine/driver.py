@@ -21,6 +21,7 @@ from typing import Any, ClassVar, TypeVar
 import docker
 import docker.errors
 
+from cyber_range.engine.drivers import stores
 from cyber_range.engine.drivers.base import AgentMessage, ExecResult, Probe, Pty, Swept
 from cyber_range.engine.drivers.docker_engine import guard, image, specs
 from cyber_range.engine.drivers.docker_engine.session import Session
@@ -504,6 +505,12 @@ class DockerDriver:
         return pty
 
     # whole ranges
+
+    async def take_files(self, range_id: str, node: str) -> bytes:
+        return await stores.take(self, range_id, node, OUTPUT_LIMIT)
+
+    async def put_files(self, range_id: str, node: str, archive: bytes) -> None:
+        await stores.put(self, range_id, node, archive)
 
     async def pause(self, range_id: str) -> None:
         await self._freeze(range_id, "pause")

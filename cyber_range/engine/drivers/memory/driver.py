@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import io
 import os
 import re
 import shutil
+import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -223,6 +225,32 @@ class MemoryDriver:
         pty = MemoryPty(station, performed)
         lab.consoles.append(pty)
         return pty
+
+    async def take_files(self, range_id: str, node: str) -> bytes:
+        place = self._station(self._range(range_id), node).store
+
+        def pack() -> bytes:
+            archive = io.BytesIO()
+            with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+                tar.add(place, ".")
+            return archive.getvalue()
+
+        return await asyncio.to_thread(pack)
+
+    async def put_files(self, range_id: str, node: str, archive: bytes) -> None:
+        place = self._station(self._range(range_id), node).store
+
+        def unpack() -> None:
+            for path in place.rglob("*"):
+                if path.is_symlink() or path.is_file():
+                    path.unlink()
+            with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+                tar.extractall(place, filter="data")
+
+        try:
+            await asyncio.to_thread(unpack)
+        except (tarfile.TarError, OSError) as exc:
+            raise DriverError(f"The files of node {node} cannot be put back: {exc}", node=node) from exc
 
     async def pause(self, range_id: str) -> None:
         """No packet moves, no message leaves, no command runs; programs keep their timers but nobody hears them."""

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any, ClassVar
 
+from cyber_range.engine.drivers import stores
 from cyber_range.engine.drivers.base import AgentMessage, ExecResult, Probe, Pty, Swept
 from cyber_range.engine.drivers.netns import confine, wire
 from cyber_range.engine.drivers.netns.pipes import collect, write_all
@@ -347,6 +348,12 @@ class NetnsDriver:
         pty = MasterPty(back[0], end)
         of.shells[job] = pty
         return pty
+
+    async def take_files(self, range_id: str, node: str) -> bytes:
+        return await stores.take(self, range_id, node, OUTPUT_LIMIT)
+
+    async def put_files(self, range_id: str, node: str, archive: bytes) -> None:
+        await stores.put(self, range_id, node, archive)
 
     async def pause(self, range_id: str) -> None:
         of = self._get(range_id)

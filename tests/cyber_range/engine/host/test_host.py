@@ -345,3 +345,27 @@ async def test_capture_pieces_add_up(host: Running, range_id: str) -> None:
     assert rest["end"] is True
     with pytest.raises(RangeError, match="there is no capture"):
         await host.client.capture(range_id=range_id, name="../lab.json")
+
+
+async def test_snapshots_over_the_socket(host: Running, range_id: str) -> None:
+    taken = await host.client.snapshot(range_id=range_id, name="before the attack")
+    listed = await host.client.snapshots(range_id=range_id)
+    with pytest.raises(RangeError, match="there is no snapshot 'later'"):
+        await host.client.restore(range_id=range_id, name="later")
+    untouched = await host.client.status(range_id=range_id)
+    back = await host.client.restore(range_id=range_id, name="before the attack")
+    left = await host.client.delete_snapshot(range_id=range_id, name="before the attack")
+
+    assert listed == {"snapshots": [taken["snapshot"]]}
+    assert (untouched["state"], untouched["reason"]) == ("ready", "")
+    assert (back["state"], back["reason"]) == ("ready", "restored to snapshot 'before the attack'")
+    assert taken["snapshot"]["at"] <= back["clock"]["at"] < taken["snapshot"]["at"] + 100
+    assert left == {"snapshots": []}
+
+
+async def test_a_reset_range_lives_on(host: Running, range_id: str) -> None:
+    """The end of its nodes' messages is no loss of the range."""
+    await host.client.reset(range_id=range_id)
+    await asyncio.sleep(0.5)
+
+    assert (await host.client.status(range_id=range_id))["state"] == "ready"
