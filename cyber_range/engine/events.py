@@ -20,6 +20,7 @@ class EventKind(StrEnum):
     NODE = "node"  # node, health: ok|starting|ill, program?, reason?
     CLOCK = "clock"  # speed, paused
     STEP = "step"  # step, technique, state: running|done|blocked|failed|skipped, try, reply?
+    HAND = "hand"  # a person at an intruder's terminal: node, seats, step, techniques, args, result, reason, script: its step
     OBJECTIVE = "objective"  # objective, state: open|holding|verified|lost, evidence?
     SUBMISSION = "submission"  # objective, session, seat, right, tries; never the value itself when it is wrong
     CHEAT = "cheat"  # objective, session, seat, owner: the team whose value was handed in

@@ -46,7 +46,12 @@ async def open_door(net: Net, intruder: Intruder, lab: Mapping[str, Any]) -> Clo
                 answer = {"error": str(exc)}
             except (ValueError, LookupError, TypeError) as exc:  # wrong arguments of a person
                 answer = {"error": f"{type(exc).__name__}: {exc}"}
-            intruder.tell("step_by_hand", {"order": order, "result": answer.get("result", "")})
+            if "step" in order:
+                said = {
+                    "result": answer.get("result", "failed"),
+                    "reason": answer.get("reason") or answer.get("error", ""),
+                }
+                intruder.tell("step_by_hand", {"order": order, **said})
             writer.write(json.dumps(answer, ensure_ascii=False, default=str).encode() + b"\n")
             await writer.drain()
         except (ValueError, TimeoutError):
