@@ -23,7 +23,9 @@ class Probe:
 class AgentMessage:
     """One JSON object a node program emitted. `body["kind"]` is always there; "ready" comes first.
 
-    A program that ended comes as {"kind": "exit", "code": int} made by the driver.
+    Made by the driver: {"kind": "exit", "code": int (128 + signal when one ended it), "log": end of its stderr, where
+    there is one}; {"kind": "watchdog", …} before the exit of a program that took too much memory; and with no program
+    named {"kind": "gone", "why"} for a node that ended as a whole, after the exits of its programs.
     """
 
     range_id: str

@@ -26,7 +26,7 @@ from cyber_range.engine.agents.context import Clock
 from cyber_range.engine.drivers.base import AgentMessage, Driver, ExecResult, Pty
 from cyber_range.engine.errors import RangeError, Refused
 from cyber_range.engine.events import EventKind
-from cyber_range.engine.lab import picture
+from cyber_range.engine.lab import by_hand, picture
 from cyber_range.engine.lab.bridge import BridgeFacts
 from cyber_range.engine.lab.campaign import Campaign, StepState
 from cyber_range.engine.lab.captures import CaptureStore
@@ -482,6 +482,10 @@ class Lab:
                 future.set_result(dict(body))
         elif kind == "exit":
             self._program_ended(message)
+        elif kind == "gone":
+            self._node_ended(message.node, str(body["why"]))
+        elif kind == "watchdog":
+            self._too_much_memory(message)
         elif kind == "error":
             self.health.says(key, str(body.get("what", "")))
             self._say_rarely(
@@ -524,7 +528,9 @@ class Lab:
             script = by_hand.step_done(
                 self.campaign.states.values(), node=message.node, program=message.program, step=step, args=args
             )
-        seats = [seat.id for seat in self.compiled.scenario.seats if seat.cell == "red" and message.node in seat.consoles]
+        seats = [
+            seat.id for seat in self.compiled.scenario.seats if seat.cell == "red" and message.node in seat.consoles
+        ]
         self._say_rarely(
             message, EventKind.HAND, "step_by_hand", node=message.node, seats=seats, step=step,
             techniques=by_hand.techniques_of(step), args=args, result=result, reason=str(message.body.get("reason", "")),
@@ -578,7 +584,8 @@ class Lab:
     def _program_ended(self, message: AgentMessage) -> None:
         key = (message.node, message.program)
         loop = asyncio.get_running_loop()
-        again = self.health.has_ended(key, int(message.body.get("code", -1)), loop.time())
+        code, last_words = int(message.body.get("code", -1)), str(message.body.get("log", ""))
+        again = self.health.has_ended(key, code, loop.time(), last_words)
         if self.state not in ("ready", "ill", "paused"):
             return
         trouble = self.health.programs[key].trouble
@@ -587,6 +594,26 @@ class Lab:
             self._spawn(f"heal {key}", self._heal())
         else:
             self._move("ill", f"{message.program} of node {message.node}: {trouble}")
+
+    def _node_ended(self, node: str, why: str) -> None:
+        if self.state in ("ready", "ill", "paused"):
+            again = self.health.node_ended(node, why, asyncio.get_running_loop().time())
+            self.tell(EventKind.NODE, node=node, program="", health="ill", reason=why)
+            if again:
+                self._spawn(f"heal {node}", self._heal())
+            else:
+                self._move("ill", f"node {node} ended again and again: {why}")
+
+    def _too_much_memory(self, message: AgentMessage) -> None:
+        """The driver's watchdog ends a process: a program's exit follows, another one's only shows here."""
+        body = message.body
+        what = (
+            f"the range took {body['range_mib']} of {body['limit_mib']} MiB, so the process {body['process']!r} of node "
+            f"{message.node} ({body['private_mib']} MiB) was ended"
+        )
+        if message.program:
+            self.health.says((message.node, message.program), what)
+        self._say_rarely(message, EventKind.WARNING, "watchdog", what=what, remedy="Launch with more memory")
 
     async def _heal(self) -> None:
         """Converges again: what ended is started anew."""
@@ -599,8 +626,9 @@ class Lab:
             running = frozenset(
                 k for k in observed.programs if self.health.programs.get(k) and self.health.programs[k].running
             )
-            given_up = frozenset(k for k in self.health.programs if self.health.given_up(k))
-            seen = Observed(observed.zones, observed.nodes, running | given_up)
+            lost = self.health.lost_nodes()
+            given_up = frozenset(k for k in self.health.programs if self.health.given_up(k) or k[0] in lost)
+            seen = Observed(observed.zones, observed.nodes | lost, running | given_up)
             actions = converge(self.compiled.plan, seen)
             for key in self.health.programs:
                 if key not in running and key not in given_up:
@@ -609,6 +637,10 @@ class Lab:
                 await self.driver.apply(self.range_id, actions)
             except RangeError as exc:
                 self._move("ill", exc.what)
+                return
+            for node in set(self.health.gone) - lost:
+                del self.health.gone[node]
+                self.tell(EventKind.NODE, node=node, program="", health="ok")
 
     # ------------------------------------------------------------ verbs of people
 

@@ -273,9 +273,14 @@ class DockerDriver:
         node: NodePlan,
         starts: Sequence[StartProgram],
     ) -> None:
-        if node.name in lab.sessions:
+        known = lab.sessions.get(node.name)
+        if known is not None and not known.failure:
             await self._start_programs(lab, node.name, starts)
             return
+        if known is not None:  # its container has ended; what is left of it has the name that we need
+            del lab.sessions[node.name]
+            await known.close()
+            await self._call(remove_container, client, specs.container_name(range_id, node.name))
         lab.shells[node.name] = node.shell and node.placement != "hub"
         if node.placement == "hub":
             lab.hubs.add(node.name)

@@ -12,7 +12,13 @@ from cyber_range.engine.drivers.docker_engine.wires import STDOUT, Wire, demulti
 ACK_EVERY = 64  # lines
 ACK_SECONDS = 1.0
 STDERR_KEPT = 4000  # characters of what a node last printed, for error messages
+LOG_TAIL = 4000  # characters of stderr that go into an exit message
 GONE = 137  # exit code of programs whose container ended under them
+
+
+def shell_code(code: int) -> int:
+    """As shells say it: 128 + signal."""
+    return 128 - code if code < 0 else code
 
 
 class Session:
@@ -64,6 +70,7 @@ class Session:
                 if code is None:
                     self.programs[program] = GONE
                     self._say(program, {"kind": "exit", "code": GONE})
+            self._say("", {"kind": "gone", "why": self.failure})
 
     def _take(self, kind: int, data: bytes) -> None:
         if kind != STDOUT:
@@ -90,7 +97,12 @@ class Session:
             self._newest = said["n"]
             body = said["b"]
             if body.get("kind") == "exit":
-                self.programs[said["p"]] = body["code"]
+                code = self.programs[said["p"]] = shell_code(int(body["code"]))
+                body = {"kind": "exit", "code": code}
+                if (
+                    code and self.stderr.strip()
+                ):  # the node's programs share it: at an end, the last to write is the dying one
+                    body["log"] = self.stderr[-LOG_TAIL:]
             self._say(said["p"], body)
             self._acknowledge()
 

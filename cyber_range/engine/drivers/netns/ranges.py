@@ -175,8 +175,9 @@ class Range:
             program = self.programs.get(event["job"]) if event.get("job") else None
             said = {key: event[key] for key in ("process", "private_mib", "range_mib", "limit_mib")}
             self.tell(node, program.name if program else "", {"kind": "watchdog", **said})
-        elif kind == "node_ended":
+        elif kind == "node_ended" and node in self.nodes:
             self.node_gone(node)
+            self.tell(node, "", {"kind": "gone", "why": "its first process was ended"})
 
     def fail_opening(self, why: str) -> None:
         if not self.opened.done():
@@ -221,7 +222,7 @@ class Range:
             body = json.loads(line)
             if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
                 raise ValueError("no object with a kind")
-            if body["kind"] in ("exit", "watchdog"):
+            if body["kind"] in ("exit", "watchdog", "gone"):
                 raise ValueError(f"a program may not say {body['kind']!r}")
         except (ValueError, RecursionError) as exc:
             body = {"kind": "garbled", "reason": str(exc)[:200], "line": line[:200].decode(errors="replace")}
