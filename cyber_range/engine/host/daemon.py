@@ -264,13 +264,28 @@ class Daemon:
     ) -> Lab:
         chosen = await self.driver(driver)
         block = await asyncio.to_thread(self._pool.take, range_id, block_prefix(scenario))
-        lab = Lab(
-            scenario, range_id=range_id, block=block, driver=chosen, folder=self.settings.state / "ranges" / range_id,
-            on_wrong=self._owner_of, **options,
-        )  # fmt: skip
+        folder = self.settings.state / "ranges" / range_id
+        try:
+            lab = Lab(
+                scenario, range_id=range_id, block=block, driver=chosen, folder=folder, on_wrong=self._owner_of, **options,
+            )  # fmt: skip
+        except OSError as exc:
+            shutil.rmtree(folder, ignore_errors=True)  # else its id would be taken
+            raise RangeError(
+                f"range {range_id} cannot be kept in {folder}: {exc.strerror or exc}",
+                remedy="Make room on the disk of the state folder",
+            ) from exc
         self.labs[range_id] = lab
         prepared.set_result(lab)
-        await lab.launch()
+        try:
+            await lab.launch()
+        except BaseException:
+            if not (folder / "lab.json").exists():  # nothing of it could be noted: then it never was
+                self.labs.pop(range_id, None)
+                with contextlib.suppress(RangeError, OSError):
+                    await lab.spool.close()
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         return lab
 
     def _launched(self, range_id: str, task: asyncio.Task[Lab], prepared: asyncio.Future[Lab]) -> None:

@@ -135,7 +135,13 @@ class Lab:
         if (state, reason) == (self.state, self.reason) and self.spool.last:
             return
         before, self.state, self.reason = self.state, state, reason
-        self.tell(EventKind.STATE, state=state, before=before, reason=reason)
+        try:
+            self.tell(EventKind.STATE, state=state, before=before, reason=reason)
+        except RangeError as exc:  # a full disk stops a launch; what runs goes on, and what ends must end
+            if state == "launching":
+                raise
+            log.error("range %s is %s, which cannot be noted: %s", self.range_id, state, exc)
+            self.reason = f"{reason}; {exc.what}" if reason else exc.what
         self.save()
 
     def _tell_step(self, state: StepState) -> None:
@@ -237,14 +243,17 @@ class Lab:
             await self.driver.close(self.range_id)
         except RangeError as exc:
             log.exception("closing range %s", self.range_id)
-            self.tell(EventKind.WARNING, what=exc.what, remedy=exc.remedy)
+            with contextlib.suppress(RangeError):
+                self.tell(EventKind.WARNING, what=exc.what, remedy=exc.remedy)
         await self._cancel("messages")
         for future in self._waiting.values():
             future.cancel()
         self._waiting.clear()
-        self.captures.close()
+        with contextlib.suppress(OSError):  # nothing that cannot be written may keep the range from ending
+            self.captures.close()
         self._move("gone", reason)
-        await self.spool.flush()
+        with contextlib.suppress(OSError):
+            await self.spool.flush()
 
     async def destroy(self, reason: str = "") -> None:
         """Removes everything the range made. What was recorded stays."""

@@ -94,6 +94,7 @@ def load(names: Sequence[str], skipped: dict[str, str]) -> None:
 
 def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
+    driver = os.getppid()
     received = wire.receive(sock)
     if received is None:
         return
@@ -106,6 +107,7 @@ def main() -> None:
         if os.geteuid() == 0:
             rootdrop.prepare_as_root(rootdrop.account(config.get("user")), sources.paths())
             rootdrop.drop_privileges(config.get("user"))
+        linux.die_with_parent(driver)  # at once, also in the middle of our imports; after the drop, which would undo it
         sys.meta_path.insert(0, NotHere())
         preload(config["preload"], config["execed"], skipped)
         rehearsal.rehearse(skipped)

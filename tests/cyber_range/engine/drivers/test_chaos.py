@@ -192,7 +192,9 @@ def test_whatever_is_killed_nothing_is_left(name: str) -> None:
         deadline = time.monotonic() + 20
         while (living(below) or in_use(seen)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert (living(below), in_use(seen)) == (set(), set()), (SEED, told)
+        assert (living(below), in_use(seen)) == (set(), set()), (
+            SEED, cycle, told[-1], [title(str(pid)) for pid in living(below)],
+        )  # fmt: skip
         if name == "docker":  # nodes outlive their host by design: the next one sweeps or takes them over
             subprocess.run(python(SWEEPING, name), env=environment(), cwd=ROOT, check=True, capture_output=True)
         assert settled(name) == nothing_of(name), (SEED, told)
