@@ -1,9 +1,10 @@
-from django.urls import path
+from django.urls import include, path
 
 from cyber_range import views
 
 app_name = "cyber_range"
 urlpatterns = [
+    path("", include("cyber_range.authoring.urls")),
     path("", views.home, name="home"),
     path("scenarios/<slug:scenario_id>/", views.scenario, name="scenario"),
     path("scenarios/<slug:scenario_id>/launch/", views.launch, name="launch"),

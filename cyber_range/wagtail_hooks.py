@@ -6,6 +6,7 @@ from typing import Any
 from wagtail import hooks
 
 from cyber_range import reports
+from cyber_range.authoring import hooks as authoring_hooks  # noqa: F401 - registers its own
 from cyber_range.models import Instance
 from cyber_range.viewsets import RangeHostViewSet
 from lms.accounts.models import User

@@ -3,7 +3,7 @@
 An app fills a slot in its wagtail_hooks with `@hooks.register("slot:learner_home", order=20)`; the function takes
 (request, context) and returns safe markup, or "" when it has nothing to say to this person.
 
-Slots: learner_home, learner_me, dossier, course_page, bureau_figures, doctor.
+Slots: learner_home, learner_me, dossier, course_page, bureau_figures, doctor, range_home, range_scenario.
 """
 
 from __future__ import annotations
