@@ -269,6 +269,13 @@ class Instance(models.Model):
         return bool(self.living and self.silent_since)
 
     @property
+    def ill_nodes(self) -> list[tuple[str, str]]:
+        """(node, why) of those that do not answer."""
+        return sorted(
+            (name, health.get("reason", "")) for name, health in self.health.items() if health.get("state") == "ill"
+        )
+
+    @property
     def sick_nodes(self) -> list[str]:
         return sorted(name for name, health in self.health.items() if health.get("state") == "ill")
 

@@ -221,7 +221,8 @@ def report(queue: str, now: datetime) -> RangeHost:
     )
     RangeHost.objects.filter(pk=host.pk).update(queue=queue, worker_seen=now)
     host.queue, host.worker_seen = queue, now
-    if made or not host.followed or host.last_seen is None:
+    unheard = host.last_seen is None or now - host.last_seen > 2 * ASK_AGAIN  # no follower has asked for a while
+    if made or not host.followed or unheard:
         answered = look_after(host, now)
         if answered and not host.followed:
             for tick in hooks.get_hooks("range_host_tick"):

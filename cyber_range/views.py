@@ -12,8 +12,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from cyber_range import catalogue, drawing, services
+from cyber_range import catalogue, drawing, hosts, services
 from cyber_range.engine.errors import RangeError
+from cyber_range.forms import SliceForm
 from cyber_range.models import Instance, RangeHost
 from cyber_range.rules import may_download_captures, may_operate_instance, may_use_range, operating_organisations
 from lms.accounts.models import Organisation
@@ -100,14 +101,10 @@ def instance(request: HttpRequest, pk: int) -> HttpResponse:
         "instance": one,
         "may_operate": may_operate_instance(request.user, one),
         "job": one_job(one, request),
+        "replaced_by": one.replaced_by.order_by("-pk").first(),
     }
     if one.living and one.state not in ("waiting", "launching"):
-        try:
-            found["status"] = services.status(one)
-            if may_download_captures(request.user, one):
-                found["captures"] = services.captures(one)
-        except RangeError as error:
-            found["trouble"] = error
+        found |= what_the_host_says(one, captures=may_download_captures(request.user, one))
     try:
         entry = catalogue.entry(one.scenario)
     except LookupError:
@@ -115,6 +112,20 @@ def instance(request: HttpRequest, pk: int) -> HttpResponse:
     else:
         found["drawing"] = drawing.draw(entry.scenario)
     return render(request, "cyber_range/instance.html", found)
+
+
+def what_the_host_says(one: Instance, *, captures: bool) -> dict[str, object]:
+    """Status and captures asked now; `far` when only the worker beside the host reaches it, `trouble` when it is silent."""
+    if not hosts.within_reach(one.host):
+        return {"far": True}
+    try:
+        found: dict[str, object] = {"status": services.status(one)}
+        if captures:
+            found["captures"] = services.captures(one)
+            found["slice_form"] = SliceForm(captures=found["captures"])
+    except RangeError as error:
+        return {"trouble": error}
+    return found
 
 
 def one_job(one: Instance, request: HttpRequest) -> object:
@@ -125,26 +136,72 @@ def one_job(one: Instance, request: HttpRequest) -> object:
 @login_required
 @require_POST
 def operate(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
-    """reset, extend, destroy."""
+    """reset, pause, resume, extend, relaunch, destroy."""
     one = _own(request, pk)
     if not may_operate_instance(request.user, one):
         raise PermissionDenied(_("演练的靶场在演练室里由导调组操作。"))
     try:
-        if verb == "destroy":
-            services.request_destroy(instance=one, by=request.user)
-            messages.success(request, _("正在结束靶场，几秒后完成。"))
-            return redirect("cyber_range:home")
-        if verb == "reset":
-            services.request_reset(instance=one, by=request.user)
-            messages.success(request, _("正在重置靶场。"))
-        elif verb == "extend":
-            services.extend(instance=one, seconds=3600, by=request.user)
-            messages.success(request, _("已延长 1 小时。"))
-        else:
-            raise Http404
+        said, goal = carry_out(one, verb, request)
+    except (RangeError, services.RangeRefused) as error:
+        messages.error(request, _("没有成功：%(error)s") % {"error": error})
+        return redirect("cyber_range:instance", pk)
+    messages.success(request, said)
+    return redirect("cyber_range:instance", goal) if goal else redirect("cyber_range:home")
+
+
+HOUR = 3600
+
+
+def carry_out(one: Instance, verb: str, request: HttpRequest) -> tuple[str, int | None]:
+    """One verb on a range: what to say, and the range to show next (None when it ends)."""
+    by = request.user
+    match verb:
+        case "destroy":
+            services.request_destroy(instance=one, by=by)
+            return _("正在结束靶场，几秒后完成。"), None
+        case "reset":
+            services.request_reset(instance=one, by=by)
+            return _("正在重置靶场。"), one.pk
+        case "relaunch":
+            anew, _job = services.relaunch(instance=one, by=by)
+            return _("已在主机 %(host)s 上重新启动。") % {"host": anew.host.name}, anew.pk
+        case "extend":
+            waiting = services.operate(instance=one, verb=verb, by=by, seconds=HOUR)
+            return (_("正在延长。") if waiting else _("已延长 1 小时。")), one.pk
+        case "pause":
+            waiting = services.operate(instance=one, verb=verb, by=by)
+            return (_("正在暂停。") if waiting else _("已暂停。节点、连接和时钟都停在此刻。")), one.pk
+        case "resume":
+            waiting = services.operate(instance=one, verb=verb, by=by)
+            return (_("正在继续。") if waiting else _("已继续运行。")), one.pk
+    raise Http404
+
+
+@login_required
+@require_POST
+def slice(request: HttpRequest, pk: int) -> HttpResponse:
+    """A stretch of time of one zone's capture, as an attachment."""
+    one = _own(request, pk)
+    if not may_download_captures(request.user, one):
+        raise PermissionDenied(_("演练的抓包在复盘页下载。"))
+    return cut_out(request, one, back=redirect("cyber_range:instance", pk))
+
+
+def cut_out(request: HttpRequest, one: Instance, *, back: HttpResponse) -> HttpResponse:
+    try:
+        form = SliceForm(request.POST, captures=services.captures(one))
+        if not form.is_valid():
+            for fault in [fault for faults in form.errors.values() for fault in faults]:
+                messages.error(request, fault)
+            return back
+        made = services.cut(one, zone=form.cleaned_data["zone"], start=form.start, end=form.end)
     except RangeError as error:
         messages.error(request, _("没有成功：%(error)s") % {"error": error})
-    return redirect("cyber_range:instance", pk)
+        return back
+    if not made.get("packets"):
+        messages.warning(request, _("这段时间里该分区没有数据包。"))
+        return back
+    return download(one, made["name"])
 
 
 @login_required
@@ -165,6 +222,10 @@ def attach(one: Instance, name: str) -> StreamingHttpResponse:
             raise Http404
     except RangeError as error:
         raise Http404 from error
+    return download(one, name)
+
+
+def download(one: Instance, name: str) -> StreamingHttpResponse:
     response = StreamingHttpResponse(services.pieces(one, name), content_type="application/octet-stream")
     response["Content-Disposition"] = f'attachment; filename="{one.scenario}-{one.range_id}-{name}"'
     response["Cache-Control"] = "no-store"

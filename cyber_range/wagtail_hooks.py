@@ -4,17 +4,18 @@ from datetime import datetime
 from typing import Any
 
 from wagtail import hooks
+from wagtail.admin.viewsets.base import ViewSet, ViewSetGroup
 
 from cyber_range import reports
+from cyber_range.administration import RangeGroup, RangeHostViewSet
 from cyber_range.authoring import hooks as authoring_hooks  # noqa: F401 - registers its own
 from cyber_range.models import Instance
-from cyber_range.viewsets import RangeHostViewSet
 from lms.accounts.models import User
 
 
 @hooks.register("register_admin_viewset")
-def range_hosts() -> RangeHostViewSet:
-    return RangeHostViewSet("range_hosts", url_prefix="range-hosts")
+def administration() -> list[ViewSet | ViewSetGroup]:
+    return [RangeGroup(), RangeHostViewSet()]
 
 
 @hooks.register("follower_tick")

@@ -17,7 +17,7 @@ import pytest
 from cyber_range.engine.host.client import Client
 from cyber_range.engine.host.wire import HostUnreachable
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).resolve().parents[2]
 INSIDE = Path(__file__).with_name("inside_two_hosts.py")
 
@@ -57,6 +57,7 @@ class Installation:
             "both report",
         )
         self.start("follower", "web", "-m", "django", "run_drills")
+        self.ask("plan")
 
     def machine(self, name: str) -> None:
         """range-host and, as on a machine of its own, the worker beside it."""
@@ -74,6 +75,9 @@ class Installation:
                 return False
 
         until(answers, f"range-host {name}")
+        self.worker(name)
+
+    def worker(self, name: str) -> None:
         self.start(f"{name}-worker", name, "-m", "lms.project", "range-worker", "--concurrency", "1")
 
     def kill(self, name: str) -> None:
@@ -102,7 +106,7 @@ class Installation:
         return "\n".join(f"== {path.name}\n{path.read_text()[-2500:]}" for path in sorted(self.folder.glob("*.log")))
 
 
-def until(check: Callable[[], Any], what: str, *, seconds: float = 240) -> Any:
+def until(check: Callable[[], Any], what: str, *, seconds: float = 180) -> Any:
     end = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < end, f"waited {seconds} s in vain: {what}"
@@ -110,19 +114,35 @@ def until(check: Callable[[], Any], what: str, *, seconds: float = 240) -> Any:
     return found
 
 
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    one = Installation(tmp_path)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    folder = tmp_path_factory.mktemp("two")
+    for one in (folder, folder.parent, folder.parent.parent):
+        one.chmod(0o755)
+    one = Installation(folder)
     try:
         one.begin()
         yield one
-    except BaseException:
-        sys.stderr.write(one.logs())
-        raise
     finally:
         one.end()
+        sys.stderr.write(one.logs())  # shown when the test failed
+
+
+@pytest.fixture
+def installation(whole: Installation) -> Installation:
+    """Both machines stand and are heard of, whatever the test before has killed."""
+    for name in ("east", "west"):
+        if f"{name}-host" not in whole.children:
+            whole.machine(name)
+        elif f"{name}-worker" not in whole.children:
+            whole.worker(name)
+
+    def stand() -> bool:
+        heard = whole.ask("hosts")
+        return all(heard[name]["here"] and heard[name]["served"] for name in ("east", "west"))
+
+    until(stand, "both machines stand")
+    return whole
 
 
 def test_a_machine_killed_in_mid_drill_costs_the_range_and_not_the_log(installation: Installation) -> None:
@@ -133,13 +153,17 @@ def test_a_machine_killed_in_mid_drill_costs_the_range_and_not_the_log(installat
     }  # fmt: skip
 
     # The drill's range comes up through the queue of the machine it was placed on, and its log through that worker.
-    ask("plan")
     first = ask("launch")
     other = {"east": "west", "west": "east"}[first]
     until(lambda: ask("drill")["lab"] == "attached", "the drill's range is attached")
+
+    def copied() -> int:
+        return sum(map(len, ask("drill")["copied"].values()))
+
+    attached = copied()
     ask("start")
     ask("note", "vorher")
-    until(lambda: "range.clock" in dict(map(reversed, ask("drill")["log"])), "the range's events are in the log")
+    until(lambda: copied() > attached, "what the range says goes on into the log")
 
     # A practice range goes to the emptier machine; draining keeps the next one away from it.
     practice = ask("practice")
@@ -188,18 +212,17 @@ def test_a_machine_killed_in_mid_drill_costs_the_range_and_not_the_log(installat
 
 def test_a_launch_waiting_for_a_dead_machine_is_moved(installation: Installation) -> None:
     ask = installation.ask
-    ask("plan")
-    waiting = None
     for name in ("east", "west"):  # nobody takes it: neither worker lives
         installation.kill_one(f"{name}-worker")
     waiting = ask("practice")
     installation.kill_one(f"{waiting['host']}-host")
     other = {"east": "west", "west": "east"}[waiting["host"]]
-    installation.start(f"{other}-worker", other, "-m", "lms.project", "range-worker", "--concurrency", "1")
+    installation.worker(other)
 
     until(lambda: ask("instance", waiting["pk"])["state"] == "ready", "the launch was moved and came up")
 
     moved = ask("instance", waiting["pk"])
     assert (moved["host"], moved["range_id"]) == (other, waiting["range_id"])
     with Client(installation.folder / f"{other}.sock") as client:
-        assert [one["range_id"] for one in client.call("list")["ranges"]] == [waiting["range_id"]]
+        ranges = [one["range_id"] for one in client.call("list")["ranges"]]
+    assert ranges.count(waiting["range_id"]) == 1
