@@ -24,7 +24,7 @@ from typing import Any
 import asyncssh
 from asyncssh.stream import SSHTCPStreamSession
 
-from cyber_range.engine.agents.context import Net, NodeContext, Peer, answer
+from cyber_range.engine.agents.context import Handler, Net, NodeContext, Peer, answer
 from cyber_range.engine.agents.trail import Trail
 
 SHORTEST_PASSWORD = 10  # characters, for passwords set at the console
@@ -79,7 +79,9 @@ class Session:
 
 
 class JumpHost:
-    """Accounts, sessions and log of one node."""
+    """Accounts, sessions and log of one node. A remote-access gateway (vpn_gateway) adds terms under which one may in."""
+
+    prompt, about, words = "jump> ", "跳板机管理控制台", HELP
 
     def __init__(self, node: NodeContext) -> None:
         self.node = node
@@ -94,16 +96,40 @@ class JumpHost:
 
     def check(self, user: str, password: str, peer: Peer) -> bool:
         account = self.accounts.get(user)
-        ok = (
-            account is not None
-            and not account.locked
-            and hmac.compare_digest(account.password.encode(), password.encode())
-        )
-        if account is not None and ok:
-            account.last_login = time.time()
-        self.log.add({"at": round(time.time(), 3), "user": user, "peer": peer[0], "ok": ok})
+        why = ""
+        if account is None or not hmac.compare_digest(account.password.encode(), password.encode()):
+            ok = False
+        else:
+            why = self.objection(account, peer)
+            ok = not why
+            account.last_login = time.time() if ok else account.last_login
+        self.log.add({
+            "at": round(time.time(), 3), "user": user, "peer": peer[0], "ok": ok, **({"why": why} if why else {}),
+        })  # fmt: skip
         self.node.emit("login", user=user, peer=peer[0], ok=ok)
         return ok
+
+    def objection(self, account: Account, peer: Peer) -> str:
+        """Why the right password is not enough just now, in words for the log; empty when it is."""
+        return "账号已锁定" if account.locked else ""
+
+    def reached(self, session: Session, target: str) -> None:
+        """A session was let through to a target."""
+
+    def more(self, by: str, command: str, rest: list[str]) -> tuple[str, int] | None:
+        """A console command that a jump host does not have; None when nobody has it."""
+        return None
+
+    def handlers(self) -> dict[str, Handler]:
+        """What the lab may ask."""
+
+        async def accounts(_: dict[str, Any]) -> dict[str, Any]:
+            return {
+                "accounts": [{"user": a.user, "locked": a.locked, "admin": a.admin} for a in self.accounts.values()],
+                "sessions": [{"user": s.user, "peer": s.peer[0], "targets": s.targets} for s in self.sessions.values()],
+            }
+
+        return {"accounts": accounts}
 
     def run(self, by: str, line: str, next_line: str = "") -> tuple[str, int]:
         """One console command: (text, exit status)."""
@@ -115,7 +141,7 @@ class JumpHost:
             return "", 0
         command, rest = words[0], words[1:]
         if command == "help":
-            return HELP, 0
+            return self.words, 0
         if command == "accounts":
             return self._list_accounts(), 0
         if command == "sessions":
@@ -138,7 +164,7 @@ class JumpHost:
             account.locked = command == "lock"
             self.node.emit("account", by=by, action=command, user=account.user)
             return f"{account.user} 已{'锁定' if account.locked else '解锁'}\n", 0
-        return f"不认识的命令：{line.strip()}\n{HELP}", 2
+        return self.more(by, command, rest) or (f"不认识的命令：{line.strip()}\n{self.words}", 2)
 
     def _list_accounts(self) -> str:
         lines = []
@@ -178,8 +204,9 @@ class JumpHost:
 def line_of(row: Mapping[str, Any]) -> str:
     at = time.strftime("%H:%M:%S", time.localtime(row["at"]))
     if "action" in row:
-        return f"{at} {row['no']} {row['user']} 清空了记录\n"
-    return f"{at} {row['no']} {'成功' if row['ok'] else '失败'} {row['user']} 来自 {row['peer']}\n"
+        return f"{at} {row['no']} {row['user']} {row.get('text', '清空了记录')}\n"
+    why = f"（{row['why']}）" if "why" in row else ""
+    return f"{at} {row['no']} {'成功' if row['ok'] else '失败'} {row['user']} 来自 {row['peer']}{why}\n"
 
 
 class Door(asyncssh.SSHServer):
@@ -230,6 +257,7 @@ class Door(asyncssh.SSHServer):
         self._host.node.emit("forward", user=self._session.user, target=target, ok=True)
         session = self._session
         session.targets.append(target)
+        self._host.reached(session, target)
 
         async def relay(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
             try:
@@ -280,9 +308,9 @@ async def serve_console(host: JumpHost, process: asyncssh.SSHServerProcess[str])
         text, status = host.run(user, process.command, await process.stdin.readline() if needs_line else "")
         process.stdout.write(text)
     else:
-        process.stdout.write(f"跳板机管理控制台，当前账号 {user}。输入 help 查看命令。\n")
+        process.stdout.write(f"{host.about}，当前账号 {user}。输入 help 查看命令。\n")
         while True:
-            process.stdout.write("jump> ")
+            process.stdout.write(host.prompt)
             line = await process.stdin.readline()
             if not line or line.strip() in ("exit", "quit", "logout"):
                 break
@@ -296,8 +324,7 @@ async def serve_console(host: JumpHost, process: asyncssh.SSHServerProcess[str])
     process.exit(status)
 
 
-async def run(node: NodeContext) -> None:
-    host = JumpHost(node)
+async def serve(node: NodeContext, host: JumpHost) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     banner = str(node.spec.get("banner", ""))
 
@@ -314,20 +341,18 @@ async def run(node: NodeContext) -> None:
             )
             await connection.wait_closed()
 
-    async def accounts(_: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "accounts": [{"user": a.user, "locked": a.locked, "admin": a.admin} for a in host.accounts.values()],
-            "sessions": [{"user": s.user, "peer": s.peer[0], "targets": s.targets} for s in host.sessions.values()],
-        }
-
     net: Net = node.net
     await host.log.open()
     server = await net.serve_sockets(int(node.spec.get("port", 22)), on_socket)
     node.emit("ready")
     try:
-        await answer(node, {"accounts": accounts})
+        await answer(node, host.handlers())
     finally:
         server.close()
         host.log.close()
         for session in list(host.sessions.values()):
             session.connection.abort()
+
+
+async def run(node: NodeContext) -> None:
+    await serve(node, JumpHost(node))

@@ -53,6 +53,8 @@ USES: Mapping[str, Use] = {
     "log_collector": Use("日志服务器", "Log server", ("server",), (514, 8514), "syslog", {"users": {}}),
     "office_pc": Use("办公电脑的日常操作", "Office computer at work", ("workstation",), (), "", {"every": 12}),
     "jump_host": Use("跳板机（SSH）", "Jump host (SSH)", ("jump",), (22,), "SSH", {"port": 22, "accounts": []}),
+    "vpn_gateway": Use("远程接入网关（VPN）", "Remote-access gateway (VPN)", ("jump",), (22,), "SSH", {"port": 22, "accounts": []}),
+    "remote_engineer": Use("供应商工程师远程维护", "Supplier's engineer, remote", ("supplier",), (), "", {"gateway": {"host": "${node.vpn.ip}"}, "user": "gys", "passwords": [], "machines": [], "tags": []}),
     "firewall": Use("防火墙规则", "Firewall rules", ("firewall", "router"), (), "", {"default": "drop", "rules": []}),
     "sensor": Use("流量监测探针", "Network sensor", ("sensor",), (), "", {}),
     "internet_sink": Use("外部网站（接收外传数据）", "Outside host that takes stolen data", ("internet", "attacker", "web"), (80, 53), "HTTP", {"port": 80}),
