@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from wagtail.admin.menu import MenuItem
@@ -228,7 +228,7 @@ class ScenarioScreens(Screens):
     name = "range_admin_scenarios"
     url_prefix = "range/scenarios"
     icon = "doc-full-inverse"
-    menu_label = _lazy("场景")
+    menu_label = gettext_lazy("场景")
     routes = (("", scenarios, "index"),)
 
 
@@ -236,7 +236,7 @@ class HostScreens(Screens):
     name = "range_admin_hosts"
     url_prefix = "range/hosts"
     icon = "desktop"
-    menu_label = _lazy("主机")
+    menu_label = gettext_lazy("主机")
     routes = (("", host_list, "index"), ("<int:pk>/<slug:duty>/", host_duty, "duty"))
 
 
@@ -244,7 +244,7 @@ class InstanceScreens(Screens):
     name = "range_admin_instances"
     url_prefix = "range/instances"
     icon = "view"
-    menu_label = _lazy("实例")
+    menu_label = gettext_lazy("实例")
     routes = (
         ("", instance_list, "index"),
         ("rows/", instance_rows, "rows"),
@@ -256,7 +256,7 @@ class CaptureScreens(Screens):
     name = "range_admin_captures"
     url_prefix = "range/captures"
     icon = "download"
-    menu_label = _lazy("抓包")
+    menu_label = gettext_lazy("抓包")
     routes = (
         ("", capture_list, "index"),
         ("<int:pk>/", capture_files, "files"),
@@ -279,7 +279,7 @@ class QuotaViewSet(ModelViewSet):
     name = "range_quotas"
     url_prefix = "range/quotas"
     icon = "lock"
-    menu_label = _lazy("额度")
+    menu_label = gettext_lazy("额度")
     list_display = ("__str__", "organisation", "host", "purpose", "most", "note")
     list_filter = ("purpose",)
     form_fields = ("organisation", "host", "purpose", "most", "note")
@@ -293,7 +293,7 @@ class WarmPoolViewSet(ModelViewSet):
     name = "range_pools"
     url_prefix = "range/pools"
     icon = "time"
-    menu_label = _lazy("预热池")
+    menu_label = gettext_lazy("预热池")
     list_display = ("__str__", "minimum", "maximum", "ready", "making", "claimed", "missed", "trouble")
     list_filter = ("host",)
 
@@ -308,14 +308,14 @@ class RangeHostViewSet(ModelViewSet):
     name = "range_hosts"
     url_prefix = "range-hosts"
     icon = "desktop"
-    menu_label = _lazy("靶场主机")
+    menu_label = gettext_lazy("靶场主机")
     list_display = ("name", "driver", "state", "duty", "capacity", "free", "last_seen")
     form_fields = ("name", "socket", "queue")
     inspect_view_enabled = True
 
 
 class RangeGroup(ViewSetGroup):
-    menu_label = _lazy("靶场")
+    menu_label = gettext_lazy("靶场")
     menu_name = "range"
     menu_icon = "desktop"
     menu_order = 330

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 
 from cyber_range import catalogue, hosting, hosts, quotas
 from cyber_range.engine.host.client import Client
@@ -198,11 +198,11 @@ def take_status(
 
 # Reasons of range-host that a person meets on a page, in this app's words; others are shown as they are.
 REASONS = {
-    "its time to live is over": _lazy("时限已到，靶场已自动结束。"),
-    "destroyed": _lazy("已结束。"),
-    "range-host was stopped": _lazy("主机上的靶场程序已停止，靶场随之结束。"),
-    "range-host was restarted and the range ended with it": _lazy("主机上的靶场程序重启过，靶场随之结束。"),
-    "range-host was restarted": _lazy("主机上的靶场程序重启过，靶场随之结束。"),
+    "its time to live is over": gettext_lazy("时限已到，靶场已自动结束。"),
+    "destroyed": gettext_lazy("已结束。"),
+    "range-host was stopped": gettext_lazy("主机上的靶场程序已停止，靶场随之结束。"),
+    "range-host was restarted and the range ended with it": gettext_lazy("主机上的靶场程序重启过，靶场随之结束。"),
+    "range-host was restarted": gettext_lazy("主机上的靶场程序重启过，靶场随之结束。"),
 }
 
 
@@ -266,7 +266,7 @@ def reset_now(instance: Instance) -> Instance:
     return take_status(instance, call(instance, "reset"), revived=True)
 
 
-VERBS = {"pause": _lazy("暂停靶场"), "resume": _lazy("继续靶场"), "extend": _lazy("延长靶场")}
+VERBS = {"pause": gettext_lazy("暂停靶场"), "resume": gettext_lazy("继续靶场"), "extend": gettext_lazy("延长靶场")}
 
 
 def operate(*, instance: Instance, verb: str, by: User | None, seconds: int = 0) -> Job | None:
