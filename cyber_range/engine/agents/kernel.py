@@ -33,6 +33,7 @@ EVERY_LEG = "0.0.0.0"  # noqa: S104 - a node listens on all its own legs, which 
 ETH_P_ALL = 0x0003
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP = 1
+PACKET_STATISTICS = 6
 PACKET_MR_PROMISC = 1
 SO_TIMESTAMPNS = 35
 SO_RCVBUFFORCE = 33
@@ -222,6 +223,7 @@ class PacketTap:
             sock.close()
             raise
         self._sock: socket.socket | None = sock
+        self._lost = 0
         asyncio.get_running_loop().add_reader(sock, self._readable)
 
     def _readable(self) -> None:
@@ -244,8 +246,16 @@ class PacketTap:
         if frames:
             self._on_frames(frames)
 
+    def lost(self) -> int:
+        """Frames the kernel dropped since the start, because this program did not fetch them in time (packet(7))."""
+        if self._sock is not None:
+            _, drops = struct.unpack("II", self._sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))  # counts from zero
+            self._lost += drops
+        return self._lost
+
     def close(self) -> None:
         if self._sock is not None:
+            self.lost()
             asyncio.get_running_loop().remove_reader(self._sock)
             self._sock.close()
             self._sock = None

@@ -4,8 +4,8 @@ Spec: `taps` {zone: bridge device}; `policy` (sensor.policy.Policy.of); `capture
 Suricata's notation), `shipped_rules` (true), `variables` {name: value} for rule headers; `learn` (seconds of allow-list
 learning, 0 = none) or `baseline` (a learned list to start with); `suricata` (false: run one beside, where installed).
 
-Emits once a second `polls`, `flows`, `counters`, and as they come `alert`, `asset`, `pcap`; `rules` when some could not
-be read. Commands: `counters`, `inventory`, `rules`, `set_rules`, `baseline`, `learn`, `lock`, `unlock`, `suricata`.
+Emits once a second `polls`, `flows`, `counters` (`kernel_lost`: frames the kernel dropped before we could read them), and
+as they come `alert`, `asset`, `pcap`; `lost` {zones, total} when the kernel dropped some; `rules` when some could not be read. Commands: `counters`, `inventory`, `rules`, `set_rules`, `baseline`, `learn`, `lock`, `unlock`, `suricata`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Sensor:
         self._sizes = dict.fromkeys(self._zones, 0)
         self._budget = CAPTURE_RATE
         self._capture_lost = 0
+        self.taps: dict[str, Any] = {}  # by zone; those of a kernel know what it dropped
+        self._kernel_lost: dict[str, int] = {}
         self._shedding = Shedding()
         self._suricata: Suricata | None = None
         self._suricata_said = "off"
@@ -92,7 +94,19 @@ class Sensor:
 
     def counted(self) -> dict[str, int]:
         beside = self._suricata.counters() if self._suricata is not None else {}
-        return {**self.monitor.counters(), **self._shedding.counters(), "capture_lost": self._capture_lost, **beside}
+        return {
+            **self.monitor.counters(), **self._shedding.counters(), "capture_lost": self._capture_lost,
+            "kernel_lost": sum(self._kernel_lost.values()), **beside,
+        }  # fmt: skip
+
+    def tell_lost(self) -> None:
+        """Asks the kernel; what it dropped is in no counter, flow, alert or capture, so it must be said."""
+        now = {zone: tap.lost() for zone, tap in self.taps.items() if hasattr(tap, "lost")}
+        grown = {zone: count - self._kernel_lost.get(zone, 0) for zone, count in now.items()}
+        self._kernel_lost = now
+        if any(grown.values()):
+            fresh = {zone: count for zone, count in grown.items() if count}
+            self._node.emit("lost", zones=fresh, total=sum(now.values()))
 
     def report(self) -> None:
         self._budget = CAPTURE_RATE
@@ -103,6 +117,7 @@ class Sensor:
             self._node.emit("alert", **alert)
         self._node.emit("polls", polls=facts["polls"])
         self._node.emit("flows", flows=facts["flows"])
+        self.tell_lost()
         self._node.emit("counters", values=self.counted())
         self.flush_all()
 
@@ -218,7 +233,8 @@ async def run(node: NodeContext) -> None:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             act()
 
-    taps = [await node.net.tap(zone, lambda frames, zone=zone: sensor.take(zone, frames)) for zone in node.spec["taps"]]  # type: ignore[misc]
+    for zone in node.spec["taps"]:
+        sensor.taps[zone] = await node.net.tap(zone, lambda frames, zone=zone: sensor.take(zone, frames))  # type: ignore[misc]
     work = [
         asyncio.ensure_future(every(REPORT_EVERY, sensor.report)),
         asyncio.ensure_future(every(ALERTS_EVERY, sensor.alarm)),
@@ -235,7 +251,7 @@ async def run(node: NodeContext) -> None:
     finally:
         for task in work:
             task.cancel()
-        for tap in taps:
+        for tap in sensor.taps.values():
             tap.close()
         sensor.flush_all()
         await sensor.stop_suricata()

@@ -517,6 +517,12 @@ class Lab:
             self.bridge.take_flows(body["flows"], time.time())
         elif on_hub and kind == "pcap":
             self._take_pcap(message)
+        elif on_hub and kind == "lost":
+            zones = ", ".join(f"{zone}: {int(count)}" for zone, count in body["zones"].items())
+            self._say_rarely(
+                message, EventKind.WARNING, kind, what=f"the sensor was too slow, the kernel dropped frames ({zones}; "
+                f"{int(body['total'])} in all)", remedy="Give this host more processors or fewer ranges",
+            )  # fmt: skip
         elif on_hub and kind in HUB_EVENTS:
             self._take_alert_or_asset(message, HUB_EVENTS[kind])
         elif kind == "step_by_hand" and node.role == "attacker":
