@@ -266,6 +266,51 @@ def reset_now(instance: Instance) -> Instance:
     return take_status(instance, call(instance, "reset"), revived=True)
 
 
+SNAPSHOT_VERBS = {
+    "snapshot": gettext_lazy("保存快照：%(name)s"),
+    "restore": gettext_lazy("恢复快照：%(name)s"),
+    "delete_snapshot": gettext_lazy("删除快照：%(name)s"),
+}
+
+
+def request_snapshot(*, instance: Instance, verb: str, name: str, by: User | None) -> Job:
+    """Takes, puts back or deletes a snapshot of the range under that name (host/README.md says what it holds)."""
+    name = name.strip()
+    if not name:
+        raise RangeRefused(_("请给快照起一个名字。"))
+    if (
+        verb == "snapshot"
+        and hosts.within_reach(instance.host)
+        and name in {one["name"] for one in snapshots(instance)}
+    ):
+        raise RangeRefused(_("已有名为“%(name)s”的快照。请换一个名字，或先删除它。") % {"name": name})
+    with transaction.atomic():
+        audit.record(f"range.{verb}", instance, by=by, organisation=instance.organisation, name=name)
+        return jobs.enqueue(
+            "cyber_range.snapshot",
+            title=str(SNAPSHOT_VERBS[verb]) % {"name": name},
+            by=by,
+            args={"instance": instance.pk, "verb": verb, "name": name},
+            link=reverse("cyber_range:instance", args=[instance.pk]),
+            queue=hosts.queue_of(instance.host),
+            lease_seconds=300,
+        )
+
+
+def snapshot_now(instance: Instance, verb: str, name: str) -> None:
+    """A snapshot of that name that is there already was made by this very job, broken off before it was noted."""
+    if verb == "snapshot" and name in {one["name"] for one in snapshots(instance)}:
+        return
+    status = call(instance, verb, name=name)
+    if verb == "restore":
+        take_status(instance, status, revived=True)
+
+
+def snapshots(instance: Instance) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = call(instance, "snapshots")["snapshots"]
+    return [{**one, "time": datetime.fromtimestamp(one["taken"], tz=UTC)} for one in found]
+
+
 VERBS = {"pause": gettext_lazy("暂停靶场"), "resume": gettext_lazy("继续靶场"), "extend": gettext_lazy("延长靶场")}
 
 

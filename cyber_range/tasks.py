@@ -63,6 +63,14 @@ def reset(job: Job) -> dict[str, Any]:
     return {"instance": instance.pk}
 
 
+@job_task("cyber_range.snapshot")
+def snapshot(job: Job) -> dict[str, Any]:
+    instance = _instance(job)
+    jobs.report(job, progress=20, step=_("正在处理快照"))
+    services.snapshot_now(instance, job.args["verb"], job.args["name"])
+    return {"instance": instance.pk, "name": job.args["name"]}
+
+
 @job_task("cyber_range.operate")
 def operate(job: Job) -> dict[str, Any]:
     """pause, resume, extend where only this machine reaches the host."""

@@ -123,6 +123,7 @@ def what_the_host_says(one: Instance, *, captures: bool) -> dict[str, object]:
         if captures:
             found["captures"] = services.captures(one)
             found["slice_form"] = SliceForm(captures=found["captures"])
+            found["snapshots"] = services.snapshots(one)
     except RangeError as error:
         return {"trouble": error}
     return found
@@ -136,7 +137,7 @@ def one_job(one: Instance, request: HttpRequest) -> object:
 @login_required
 @require_POST
 def operate(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
-    """reset, pause, resume, extend, relaunch, destroy."""
+    """reset, pause, resume, snapshot, restore, extend, relaunch, destroy."""
     one = _own(request, pk)
     if not may_operate_instance(request.user, one):
         raise PermissionDenied(_("演练的靶场在演练室里由导调组操作。"))
@@ -165,6 +166,9 @@ def carry_out(one: Instance, verb: str, request: HttpRequest) -> tuple[str, int 
         case "relaunch":
             anew, _job = services.relaunch(instance=one, by=by)
             return _("已在主机 %(host)s 上重新启动。") % {"host": anew.host.name}, anew.pk
+        case "snapshot" | "restore" | "delete_snapshot":
+            job = services.request_snapshot(instance=one, verb=verb, name=request.POST.get("name", ""), by=by)
+            return f"{job.title}……", one.pk
         case "extend":
             waiting = services.operate(instance=one, verb=verb, by=by, seconds=HOUR)
             return (_("正在延长。") if waiting else _("已延长 1 小时。")), one.pk

@@ -22,7 +22,7 @@ class PaperHost:
     def __init__(self) -> None:
         self.answers: dict[Any, Any] = {
             "ping": {"driver": "memory"}, "capacity": {"max_ranges": 8, "free": 8}, "probe": {"drivers": []},
-            "list": {"ranges": []}, "pool": {"pools": []},
+            "list": {"ranges": []}, "pool": {"pools": []}, "snapshots": {"snapshots": []},
         }  # fmt: skip
         self.asked: list[tuple[str, str, dict[str, Any]]] = []
 

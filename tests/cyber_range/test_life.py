@@ -14,7 +14,7 @@ from django.utils import timezone
 from cyber_range import hosts, reports, services
 from cyber_range.engine.errors import UnknownRange
 from cyber_range.models import Instance, WarmPool
-from cyber_range.tasks import launch, operate
+from cyber_range.tasks import launch, operate, snapshot
 from lms.accounts.models import AuditEntry, User
 from lms.jobs.models import Job
 from tests.factories.cyber_range import InstanceFactory, RangeHostFactory
@@ -216,7 +216,30 @@ def test_a_host_out_of_reach_is_operated_by_its_own_worker(
     assert mine.state == "paused"
 
 
-@pytest.mark.parametrize("verb", ["pause", "resume", "reset", "extend", "relaunch", "destroy"])
+def test_snapshots_are_listed_taken_put_back_and_deleted(
+    person: User, mine: Instance, signed_in: Enter, paper_host: PaperHost
+) -> None:
+    one = {"name": "发现前", "taken": 1_900_000_000, "at": 60.0, "bytes": 2048, "version": 1}
+    paper_host["status"], paper_host["captures"] = status(), {"captures": []}
+    paper_host["snapshots"] = {"snapshots": [one]}
+    paper_host["snapshot"] = paper_host["delete_snapshot"] = {"snapshots": [one]}
+    paper_host["restore"] = status(state="paused", reason="restored")
+    client = signed_in(person)
+
+    page = client.get(reverse("cyber_range:instance", args=[mine.pk])).content.decode()
+    for verb, name in (("snapshot", "发现后"), ("restore", "发现前"), ("delete_snapshot", "发现前")):
+        client.post(reverse("cyber_range:operate", args=[mine.pk, verb]), {"name": name})
+        snapshot(Job.objects.get(state="waiting").pk)
+    twice = client.post(reverse("cyber_range:operate", args=[mine.pk, "snapshot"]), {"name": "发现前"}, follow=True)
+
+    asked = [(verb, args["name"]) for _host, verb, args in paper_host.asked if "name" in args]
+    assert asked == [("snapshot", "发现后"), ("restore", "发现前"), ("delete_snapshot", "发现前")]
+    mine.refresh_from_db()
+    assert ("发现前" in page, mine.state, "已有名为" in twice.content.decode()) == (True, "paused", True)
+    assert set(Job.objects.values_list("state", flat=True)) == {"done"}
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "reset", "snapshot", "extend", "relaunch", "destroy"])
 def test_nobody_operates_the_range_of_others(member: Any, mine: Instance, signed_in: Enter, verb: str) -> None:
     client = signed_in(member("security"))
 
