@@ -1,4 +1,4 @@
-"""Every packaged scenario is proved by four bots at once on every driver; on netns with two more seeds, too."""
+"""Every packaged scenario is proved by four bots on every driver; on netns with two more seeds, too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NAMES = sorted(path.parent.name for path in SCENARIOS.glob("*/scenario.yml"))
 SPEED = 16.0  # scenario seconds in a real one; protocols stay real
 ALL = tuple(BOTS)
-PLAYS = {  # driver -> (seed, bots), all at once
+PLAYS = {  # driver -> (seed, bots); as many bots at once as the driver carries
     "memory": [("memory-1", ("solver",))],
     "netns": [("netns-1", ALL), ("netns-2", ("solver",)), ("netns-3", ("solver",))],
     "docker": [("docker-1", ALL)],
