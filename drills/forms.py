@@ -24,7 +24,7 @@ class PlanForm(forms.ModelForm):
         model = Drill
         fields = (
             "organisation", "scenario", "title", "purpose", "form", "type", "scope", "incident_class", "data_class",
-            "plan_item", "scheduled_at", "duration_minutes", "report_minutes",
+            "plan_item", "attack", "scheduled_at", "duration_minutes", "report_minutes",
         )  # fmt: skip
         widgets: ClassVar = {
             "scheduled_at": forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
@@ -42,6 +42,7 @@ class PlanForm(forms.ModelForm):
             (entry.key, f"{version}（{version.scenario.organisation}自编）")
             for version, entry in catalogue.offered_to(planning_organisations(user))
         ]
+        self.fields["attack"].required = False
         self.fields["scheduled_at"].input_formats = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
         self.fields["duration_minutes"].widget.attrs.update(min=5, max=480)
         self.fields["report_minutes"].widget.attrs.update(min=5, max=240)
@@ -51,6 +52,9 @@ class PlanForm(forms.ModelForm):
         if not 5 <= value <= 480:
             raise forms.ValidationError(_("时长应在 5 到 480 分钟之间。"))
         return value
+
+    def clean_attack(self) -> str:
+        return self.cleaned_data["attack"] or Drill.Attack.SCRIPT
 
     def clean_scheduled_at(self) -> Any:
         value = self.cleaned_data["scheduled_at"]

@@ -228,8 +228,7 @@ class Hub:
 
 
 def may_see_plant(viewer: Viewer) -> bool:
-    """Attackers do not get the operator's screen."""
-    return viewer.cell in ("white", "blue", "observer")
+    return viewer.operates
 
 
 def filter_topology(topology: dict[str, Any], viewer: Viewer) -> dict[str, Any]:

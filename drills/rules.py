@@ -48,8 +48,13 @@ def may_direct(seat: Seat | None) -> bool:
 
 
 def may_play(seat: Seat | None) -> bool:
-    """Submit, take hints, decide, report: a playing seat."""
+    """Decide what a message asks: a playing seat."""
     return seat is not None and seat.held and seat.cell in ("blue", "red")
+
+
+def may_answer(seat: Seat | None) -> bool:
+    """Submit, take hints, report: what is asked of the defenders."""
+    return seat is not None and seat.held and seat.cell == "blue"
 
 
 def may_note(seat: Seat | None) -> bool:

@@ -52,6 +52,7 @@ class Planned(Event):
     duration_s: float = Field(gt=0)
     report_limit_s: float = Field(gt=0, description="the four legal hours, scaled to this drill")
     scheduled_at: float | None = None
+    attack: Literal["script", "person", "both"] = "script"  # who attacks
 
 
 class SeatSpec(BaseModel):
@@ -218,6 +219,14 @@ class SpeedSet(Event):
     speed: float = Field(gt=0)
 
 
+@named("campaign.steered")
+class CampaignSteered(Event):
+    """The white cell's hand on the attack: the script started or stopped, or one step of it now."""
+
+    action: Literal["start", "stop", "step"]
+    step: str = ""
+
+
 @named("drill.extended")
 class Extended(Event):
     seconds: float
@@ -330,6 +339,7 @@ RANGE_KINDS = [
     "node",
     "clock",
     "step",
+    "hand",
     "objective",
     "submission",
     "cheat",

@@ -145,7 +145,7 @@ class Action:
     """A verified action of one person, with the row that proves it."""
 
     who: str
-    what: str  # submission, decision, report, defence
+    what: str  # submission, decision, report, defence, attack
     ref: str
     seq: int
     at: float
@@ -179,6 +179,7 @@ class State:
     ratings: dict[str, dict[str, int]] = field(default_factory=dict)
     actions: tuple[Action, ...] = ()
     consoles: dict[str, int] = field(default_factory=dict)  # who -> how often a terminal was opened since the start
+    steered: bool | None = None  # the white cell started (stopped) the attack's script; None: as planned
     attack_at: float | None = None  # drill seconds of the first attack step
     detected_at: float | None = None
     contained_at: float | None = None
@@ -204,6 +205,19 @@ class State:
 
     def holders(self, seat: str) -> tuple[str, ...]:
         return tuple(who for who in self.held if (now := self.seat_of(who)) is not None and now.seat == seat)
+
+    @property
+    def script_attacks(self) -> bool:
+        """Whether the scenario's campaign shall run while the drill runs."""
+        if self.steered is not None:
+            return self.steered
+        return self.plan is None or self.plan.attack != "person"
+
+    def hand_of(self, seats: Iterable[str]) -> str:
+        """Whose hand is at the terminals of these seats: the only holder, else the only one who opened one; "" = cannot tell."""
+        holders = [who for seat in seats for who in self.holders(seat)]
+        opened = [who for who in holders if self.consoles.get(who)]
+        return next((some[0] for some in (holders, opened) if len(some) == 1), "")
 
     def spec_of_seat(self, seat: str) -> ev.SeatSpec | None:
         return next((spec for spec in (self.script.seats if self.script else ()) if spec.id == seat), None)
@@ -377,6 +391,11 @@ def _extended(state: State, entry: Entry, e: ev.Extended) -> State:
     return replace(state, extended_s=state.extended_s + e.seconds)
 
 
+@_on(ev.CampaignSteered)
+def _steered(state: State, entry: Entry, e: ev.CampaignSteered) -> State:
+    return state if e.action == "step" else replace(state, steered=e.action == "start")
+
+
 @_on(ev.Ended)
 def _ended(state: State, entry: Entry, e: ev.Ended) -> State:
     clock = state.clock.stop(entry.at)
@@ -522,6 +541,19 @@ def _step(state: State, entry: Entry, e: ev.FromRange) -> State:
     if attack_at is None and what in ("running", "done"):
         attack_at = now
     return replace(state, steps=_with(state.steps, name, after), attack_at=attack_at)
+
+
+@_from_range("hand")
+def _hand(state: State, entry: Entry, e: ev.FromRange) -> State:
+    """A step that a red person did at the terminal: that person's own verified action when it went through."""
+    if e.data.get("result") != "done":
+        return state
+    now, step = state.now(entry.at), str(e.data.get("step"))
+    if state.attack_at is None and state.live:
+        state = replace(state, attack_at=now)
+    if not entry.actor or any(a.who == entry.actor and a.what == "attack" and a.ref == step for a in state.actions):
+        return state
+    return _act(state, entry.actor, "attack", step, entry.seq, now)
 
 
 @_from_range("objective")

@@ -1,7 +1,8 @@
 """What a seat may see of the log. Pure: (event, viewer) -> the event as that seat sees it, or None.
 
 White sees everything. Blue, red and observers see their side: no attacker steps, no script, no messages to others, no
-alerts of zones they do not see. Once the drill is ended everybody who took part sees everything (复盘).
+alerts of zones they do not see. Red sees the attack (its own and the script's) and nothing of what the defenders know,
+answer, ask for or report, nor the operator's alarms. Once the drill is ended everybody who took part sees everything (复盘).
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ OPEN_RANGE = frozenset(["range.state", "range.clock", "range.node", "range.submi
 ZONED_RANGE = frozenset(("range.alert", "range.asset", "range.capture"))
 # An objective that opens would tell that the step before it has been done; that it holds or was lost is the team's own.
 TEAM_OBJECTIVE_STATES = frozenset(("holding", "verified", "lost"))
+
+
+# Of the range red learns only that it stands, how its clock goes, its own consoles, and the attack.
+RED_RANGE = frozenset(("range.state", "range.clock", "range.node", "range.extended", "range.hand", "range.step"))
+# What defenders do among themselves.
+DEFENDERS = (ev.HintGiven, ev.ReportSubmitted, ev.AlarmAcknowledged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,11 @@ class Viewer:
     def zone(self, name: object) -> bool:
         return "*" in self.sees or str(name) in self.sees
 
+    @property
+    def operates(self) -> bool:
+        """Whether the operator's screen is shown: attackers do not get it."""
+        return self.everything or self.cell in ("white", "blue", "observer")
+
 
 def project(entry: Entry, viewer: Viewer) -> ev.Event | None:
     """The event as the viewer sees it."""
@@ -47,7 +59,11 @@ def project(entry: Entry, viewer: Viewer) -> ev.Event | None:
         return event
     kind = event.kind
     if isinstance(event, ev.ScriptSet):
+        if viewer.cell == "red":  # what is asked of the defenders tells what they look for
+            return event.model_copy(update={"injects": (), "objectives": (), "hints": ()})
         return event.model_copy(update={"injects": (), "steps": ()})
+    if viewer.cell == "red" and isinstance(event, DEFENDERS):
+        return None
     if isinstance(event, ev.InjectFired):
         if viewer.seat not in event.to and viewer.cell != "observer":
             return None
@@ -61,8 +77,11 @@ def project(entry: Entry, viewer: Viewer) -> ev.Event | None:
         return event if mine else None
     if isinstance(event, ev.NoteAdded):
         return event if event.scope == "all" or (event.scope == "team" and event.cell == viewer.cell) else None
-    if isinstance(event, ev.RatingGiven | ev.InjectMarked | ev.LabCaptured | ev.FindingAdded):
+    if isinstance(event, ev.RatingGiven | ev.InjectMarked | ev.LabCaptured | ev.FindingAdded | ev.CampaignSteered):
         return None  # the white cell's sheet is closed until the drill is ended
+    if viewer.cell == "red" and isinstance(event, ev.FromRange):
+        own = kind == "range.console" and event.data.get("seat") == viewer.seat
+        return event if own or kind in RED_RANGE else None
     if kind == "range.objective":
         assert isinstance(event, ev.FromRange)
         return event if event.data.get("state") in TEAM_OBJECTIVE_STATES else None

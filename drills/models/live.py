@@ -71,6 +71,13 @@ class Drill(models.Model):
         IMPORTANT = "important", _("重要数据")
         CORE = "core", _("核心数据")
 
+    class Attack(models.TextChoices):
+        """Who attacks. A person: the red seat at its terminal, or the white cell step by step."""
+
+        SCRIPT = "script", _("脚本自动（随演练开始）")
+        PERSON = "person", _("人工（红队或导调逐步执行）")
+        BOTH = "both", _("脚本与红队一起")
+
     OPEN = (Phase.PLANNED, Phase.READY, Phase.RUNNING, Phase.PAUSED)
 
     title = models.CharField(_("演练名称"), max_length=120)
@@ -87,6 +94,7 @@ class Drill(models.Model):
     scheduled_at = models.DateTimeField(_("计划开始"))
     scenario = models.CharField(_("场景"), max_length=60)
     scenario_version = models.CharField(max_length=20, blank=True)
+    attack = models.CharField(_("攻击方式"), max_length=6, choices=Attack.choices, default=Attack.SCRIPT)
     seed = models.CharField(max_length=64, editable=False)
     team = models.CharField(max_length=60, editable=False)
     duration_minutes = models.PositiveSmallIntegerField(_("时长（分钟）"), default=60)

@@ -70,6 +70,8 @@ def _write(drill: Drill, instance: Instance, events: list[RangeEvent]) -> tuple[
                     time=event.time,
                     data=event.data,
                 ),
+                # range-host knows the seat a deed came from, the log who sits there.
+                actor=book.state.hand_of(event.data.get("seats") or ()) if event.kind == "hand" else "",
                 at=datetime.fromtimestamp(event.time, tz=UTC),
                 source=event.range_id,
                 source_number=event.number,
@@ -87,7 +89,8 @@ def copied_numbers(drill: Drill, range_id: str) -> list[int]:
 
 
 def converge(drill: Drill, state: State, client: Client | None = None) -> list[str]:
-    """Brings the range to what the log says: paused or not, its speed, the campaign started. What was done, by verb."""
+    """Brings the range to what the log says: paused or not, its speed, the script of the attack running or not. What was
+    done, by verb."""
     instance = drill.instance
     if instance is None or state.lab.state != "attached" or instance.state in Instance.OVER:
         return []
@@ -109,7 +112,7 @@ def converge(drill: Drill, state: State, client: Client | None = None) -> list[s
         if state.phase in ("ready", "running") and clock["paused"]:
             own.call("resume", range_id=instance.range_id)
             did.append("resume")
-        if state.phase == "running" and not _campaign_started(status):
+        if state.phase == "running" and state.script_attacks and not _campaign_started(status):
             own.call("campaign", range_id=instance.range_id, action="start")
             did.append("campaign")
     finally:

@@ -43,6 +43,7 @@ def plan_drill(
     report_minutes: int | None = None,
     seed: str = "",
     speed: float = 1.0,
+    attack: str = Drill.Attack.SCRIPT,
     seats: Sequence[tuple[User, str]] = (),
 ) -> Drill:
     """Writes the plan, its script and the invitations. `seats`: (person, seat id of the scenario)."""
@@ -50,6 +51,8 @@ def plan_drill(
         entry = catalogue.entry(scenario, organisation)
     except LookupError as error:
         raise Refused(_("没有场景“%(name)s”。请从场景目录中选择。") % {"name": scenario}) from error
+    if attack == Drill.Attack.BOTH and not any(seat.cell == "red" for seat in entry.scenario.seats):
+        raise Refused(_("这个场景没有红队席位。攻击方式请选“脚本自动”，或选“人工”由导调逐步执行。"))
     length = duration_minutes or round(entry.scenario.duration)
     with transaction.atomic():
         drill = Drill.objects.create(
@@ -70,6 +73,7 @@ def plan_drill(
             duration_minutes=length,
             report_minutes=report_minutes or max(5, round(length / 3)),
             speed=speed,
+            attack=attack,
             created_by=by,
         )
         with log.writing(drill.pk) as book:
@@ -113,6 +117,7 @@ def _planned(drill: Drill) -> ev.Planned:
         duration_s=drill.duration_minutes * 60,
         report_limit_s=drill.report_minutes * 60,
         scheduled_at=drill.scheduled_at.timestamp() if timezone.is_aware(drill.scheduled_at) else None,
+        attack=drill.attack,
     )
 
 

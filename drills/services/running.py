@@ -43,7 +43,7 @@ def _soon(drill_id: int) -> None:
 
 
 def start(*, drill: Drill, by: User | None, speed: float | None = None) -> None:
-    """The clock starts; the attack campaign with it."""
+    """The clock starts; the attack's script with it, unless a person attacks."""
     with log.writing(drill.pk) as book:
         state = book.state
         if state.phase == "planned":
@@ -150,7 +150,7 @@ def send_adhoc(
 
 
 def steer_campaign(*, drill: Drill, by: User, action: str, step: str | None = None) -> None:
-    """The white cell's hand on the attack: start, stop, or one step now."""
+    """The white cell's hand on the attack: its script started or stopped, or one step of it now."""
     if action not in ("start", "stop", "step"):
         raise Refused(_("未知操作。"))
     row = Drill.objects.select_related("instance__host").get(pk=drill.pk)
@@ -160,6 +160,9 @@ def steer_campaign(*, drill: Drill, by: User, action: str, step: str | None = No
         ranges.call(row.instance, "campaign", action=action, **({"step": step} if step else {}))
     except RangeError as error:
         raise Refused(str(error)) from error
+    with log.writing(drill.pk) as book:
+        if not book.drill.over:
+            book.append(ev.CampaignSteered.model_validate({"action": action, "step": step or ""}), actor=_actor(by))
     audit.record("drill.campaign", row, by=by, organisation=row.organisation, verb=action, step=step or "")
     following.copy_range_events(drill=row)
 

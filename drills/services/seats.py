@@ -29,6 +29,10 @@ def invite(*, drill: Drill, user: User, seat: str, by: User | None) -> Seat:
         if book.drill.over:
             raise Refused(_("演练已经结束，不能再邀请。"))
         spec = _spec(book.state, seat)
+        if spec.cell == "red" and book.drill.attack == Drill.Attack.SCRIPT:
+            raise Refused(
+                _("这场演练由脚本攻击，没有红队。要请红队，请重新安排演练并选择攻击方式“人工”或“脚本与红队一起”。")
+            )
         held = book.state.seat_of(str(user.pseudonym))
         if held is not None and held.seat != seat:
             raise Refused(_("%(name)s 正坐在另一个席位上。请先让他离席。") % {"name": user})

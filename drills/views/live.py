@@ -51,7 +51,8 @@ def room(request: HttpRequest, pk: int) -> HttpResponse:
             "seat": seat,
             "spec": spec,
             "direct": rules.may_direct(seat),
-            "play": rules.may_play(seat),
+            "answer": rules.may_answer(seat),
+            "operates": viewer.operates,
             "note": rules.may_note(seat),
             "criteria": scoring.CRITERIA,
             "rating_of": range(scoring.RATING_OF + 1),
@@ -187,7 +188,17 @@ def ticket(request: HttpRequest, pk: int) -> JsonResponse:
 # ---------------------------------------------------------------- verbs
 
 
-def _play(drill: Drill, seat: Seat, verb: str, data: Any) -> Any:
+def _decide(drill: Drill, seat: Seat, verb: str, data: Any) -> Any:
+    return services.decide(
+        drill=drill,
+        seat=seat,
+        inject=data.get("inject", ""),
+        option=data.get("option", ""),
+        reason=data.get("reason", ""),
+    )
+
+
+def _answer(drill: Drill, seat: Seat, verb: str, data: Any) -> Any:
     match verb:
         case "submit":
             return services.submit_objective(
@@ -195,14 +206,6 @@ def _play(drill: Drill, seat: Seat, verb: str, data: Any) -> Any:
             )
         case "hint":
             return services.take_hint(drill=drill, seat=seat, hint=data.get("hint", ""))
-        case "decide":
-            return services.decide(
-                drill=drill,
-                seat=seat,
-                inject=data.get("inject", ""),
-                option=data.get("option", ""),
-                reason=data.get("reason", ""),
-            )
         case "report":
             return {
                 "number": services.submit_report(
@@ -287,7 +290,8 @@ def _direct(drill: Drill, seat: Seat, verb: str, data: Any) -> Any:
     raise Http404
 
 
-PLAY = frozenset(("submit", "hint", "decide", "report"))
+PLAY = frozenset(("decide",))
+ANSWER = frozenset(("submit", "hint", "report"))
 SIT = frozenset(("read", "reply", "note", "alarm"))
 DIRECT = frozenset(
     ("start", "pause", "resume", "extend", "fire", "adhoc", "mark", "rate", "campaign", "relaunch", "end")
@@ -301,7 +305,9 @@ def act(request: HttpRequest, pk: int, verb: str) -> JsonResponse:
     drill = the_drill(request.user, pk)
     seat = rules.seat_of(request.user, drill)
     if verb in PLAY:
-        allowed, do = rules.may_play(seat), _play
+        allowed, do = rules.may_play(seat), _decide
+    elif verb in ANSWER:
+        allowed, do = rules.may_answer(seat), _answer
     elif verb in SIT:
         allowed, do = rules.may_note(seat), _sit
     elif verb in DIRECT:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from typing import Any
 
 from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
 from cyber_range import catalogue
+from cyber_range.engine.process.catalogue import MODELS
 from cyber_range.engine.scenario.model import Scenario
 
 MODEL = re.compile(r"[a-z][a-z0-9_]*")
@@ -42,6 +45,22 @@ def plant_models(scenario: Scenario) -> list[str]:
             if MODEL.fullmatch(model) and model not in found:
                 found.append(model)
     return found
+
+
+def variables_of(scenario: str) -> dict[str, dict[str, Any]]:
+    """{variable: {"title", "unit"}} of the scenario's plants, in the words of their models."""
+    try:
+        models = plant_models(catalogue.entry(scenario).scenario)
+    except LookupError:
+        return {}
+    return {name: words for model in models if model in MODELS for name, words in _variables(model).items()}
+
+
+@functools.cache
+def _variables(model: str) -> dict[str, dict[str, Any]]:
+    return {
+        one.name: {"title": {"zh": one.zh, "en": one.en}, "unit": one.unit} for one in MODELS[model]({}).variables()
+    }
 
 
 def _exists(template: str) -> bool:

@@ -149,12 +149,14 @@ def _table(drill: Drill, state: State) -> list[dict[str, Any]]:
     return [
         {"spec": spec, "people": people.get(spec.id, []), "free": max(0, spec.max - len(people.get(spec.id, [])))}
         for spec in (state.script.seats if state.script else ())
+        if spec.cell != "red" or drill.attack != Drill.Attack.SCRIPT
     ]
 
 
 def _invite_form(drill: Drill, state: State, data: Any = None) -> InviteForm:
     return InviteForm(data, people=invitable(drill), seats=[
         (spec.id, spec.title["zh"]) for spec in (state.script.seats if state.script else ())
+        if spec.cell != "red" or drill.attack != Drill.Attack.SCRIPT
     ])  # fmt: skip
 
 

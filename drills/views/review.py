@@ -38,6 +38,7 @@ from drills.forms import FindingForm, LessonsForm
 from drills.models import Drill, EventText, Finding
 from drills.views.doors import the_drill
 from drills.views.live import _people
+from drills.views.mimics import variables_of
 from drills.views.paper import TEMPLATE, report_data
 from drills.views.planning import invitable
 from drills.views.words import room_words
@@ -85,7 +86,7 @@ def review(request: HttpRequest, pk: int) -> HttpResponse:
             "finding_form": FindingForm(people=invitable(drill)) if manage and drill.phase == "ended" else None,
             "lessons_form": LessonsForm(instance=drill) if manage and drill.phase == "ended" else None,
             "manage": manage,
-            "config": {"drill": drill.pk, "map": _map(drill), "review": True},
+            "config": {"drill": drill.pk, "map": _map(drill), "review": True, "plant": variables_of(drill.scenario)},
             "words": room_words(),
         },
     )

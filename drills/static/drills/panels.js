@@ -67,17 +67,17 @@ export function showObjectives(state) {
 function objectiveCard({ spec, done, hints }) {
   const verified = done?.verified_at !== null && done?.verified_at !== undefined;
   const state = verified ? (done.state === "lost" ? "lost_again" : "verified") : done?.state === "holding" ? "holding" : "open";
-  const play = config.cell === "blue" || config.cell === "red";
+  const play = config.cell === "blue";
   const card = el("article", { class: "dr-objective", "data-state": state },
     el("div", { class: "dr-objective-head" }, el("span", { class: "dr-mark-icon", "aria-hidden": "true" }, verified ? "✔" : state === "holding" ? "◔" : "○"), el("strong", {}, text(spec.title)), el("span", { class: "dr-points" }, `${spec.points} ${words.points}`)),
     el("p", { class: "dr-objective-state" }, `${words[state]}${verified ? ` · ${minutes(done.verified_at)}` : ""}`),
     spec.text && el("p", {}, text(spec.text)));
   if (play && spec.submission && !verified) card.append(submission(spec, done));
   for (const hint of hints) {
-    if (hint.taken?.text) card.append(el("p", { class: "dr-hint" }, `${words.hint}(−${hint.cost}):${text(hint.taken.text)}`));
-    else if (play && !verified) card.append(el("button", { class: "btn btn-sm dr-act", type: "button", onclick: async () => { if (confirm(words.hint_confirm)) await act("hint", { hint: hint.id }); } }, `${words.take_hint}(−${hint.cost})`));
+    if (hint.taken?.text) card.append(el("p", { class: "dr-hint" }, `${words.hint}（−${hint.cost}）：${text(hint.taken.text)}`));
+    else if (play && !verified) card.append(el("button", { class: "btn btn-sm dr-act", type: "button", onclick: async () => { if (confirm(words.hint_confirm)) await act("hint", { hint: hint.id }); } }, `${words.take_hint}（−${hint.cost}）`));
   }
-  if (verified && done.evidence.length) card.append(el("details", { class: "dr-evidence" }, el("summary", {}, words.evidence), el("ul", {}, done.evidence.map((one) => el("li", {}, `${one.check}: ${one.measured ?? ""} (${one.where ?? ""})`)))));
+  if (verified && done.evidence.length) card.append(el("details", { class: "dr-evidence" }, el("summary", {}, words.evidence), el("ul", {}, done.evidence.map((one) => el("li", {}, `${one.check}：${one.measured ?? ""}（${one.where ?? ""}）`)))));
   return card;
 }
 
@@ -101,9 +101,19 @@ function submission(spec, done) {
   return form;
 }
 
+// ---------------------------------------------------------------- red: how far the attack is
+
+export function showAttack(state) {
+  if (!$("attack")) return;
+  sync($("attack"), (store.script?.steps ?? []).map((spec) => ({ spec, done: state.steps[spec.id] ?? null })), (item) => item.spec.id, ({ spec, done }) => {
+    const now = done?.state ?? "waiting";
+    return el("li", { "data-state": now }, el("code", {}, spec.technique), el("span", {}, text(spec.title)), el("span", { class: "dr-step-state" }, `${words[`step_${now}`] ?? now}${done?.started_at ? ` ${minutes(done.started_at)}` : ""}`));
+  });
+}
+
 // ---------------------------------------------------------------- what happened
 
-const GROUP = { alert: ["range.alert", "range.alarm", "range.trip", "range.crossing", "range.production", "range.asset"], drill: ["drill.", "inject.fired", "lab.", "range.step", "range.node", "range.warning", "inject.marked", "rating."] };
+const GROUP = { alert: ["range.alert", "range.alarm", "range.trip", "range.crossing", "range.production", "range.asset"], drill: ["drill.", "inject.fired", "lab.", "range.step", "range.hand", "campaign.", "range.node", "range.warning", "inject.marked", "rating."] };
 let filter = "all";
 let printed = 0;
 
@@ -136,6 +146,8 @@ export function sentence(event) {
     case "seat.taken": case "seat.left": values.who = name(p.who) || words.system; break;
     case "note.added": if (event.texts.text === null) values.text = words.erased; break;
     case "range.step": values.state = words[`step_${d.state}`] ?? d.state; values.title = text(d.title) || text(step(d.step)?.title); break;
+    case "range.hand": values.who = name(event.actor) || words.red; values.state = words[`step_${d.result}`] ?? d.result; values.title = text(step(d.script)?.title); values.technique = (d.techniques ?? []).join(" "); break;
+    case "campaign.steered": kind += `_${p.action}`; values.title = text(step(p.step)?.title); break;
     case "range.objective": if (!["verified", "lost", "holding"].includes(d.state)) return ""; values.title = text(objective(d.objective)?.title); values.state = words[d.state === "lost" ? "lost_again" : d.state]; break;
     case "range.submission": kind += d.right ? "_right" : "_wrong"; values.title = text(objective(d.objective)?.title); break;
     case "range.cheat": values.title = text(objective(d.objective)?.title); break;

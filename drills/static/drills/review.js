@@ -1,5 +1,5 @@
 // Review: everything on one time axis; the slider asks for the state of that second.
-import { $, clock, config, el, number, svg, words } from "./dom.js";
+import { $, clock, config, el, number, svg, text, words } from "./dom.js";
 import { drawMap, showHealth, showSteps } from "./map.js";
 import { sentence } from "./panels.js";
 import { store } from "./store.js";
@@ -19,7 +19,7 @@ const moment = async (second) => (await fetch(`/drills/${config.drill}/review/mo
 store.state = await moment(whole + 1);
 
 const LANES = [
-  [words.lane_attack, "rv-attack", (e) => e.kind === "range.step" && e.payload.data.state !== "waiting"],
+  [words.lane_attack, "rv-attack", (e) => (e.kind === "range.step" && e.payload.data.state !== "waiting") || e.kind === "range.hand"],
   [words.lane_alert, "rv-alert", (e) => ["range.alert", "range.alarm", "range.trip"].includes(e.kind)],
   [words.lane_team, "rv-team", (e) => ["range.submission", "note.added", "report.submitted", "inject.replied", "inject.decided", "hint.given", "range.console", "alarm.acknowledged"].includes(e.kind) || (e.kind === "range.objective" && e.payload.data.state === "verified")],
   [words.lane_inject, "rv-inject", (e) => e.kind === "inject.fired"],
@@ -60,10 +60,12 @@ marks.at(-1).setAttribute("y2", 70);
 const values = during.filter((event) => ["range.alarm", "range.crossing"].includes(event.kind) && typeof event.payload.data.value === "number");
 const names = [...new Set(values.map((event) => event.payload.data.name.replace(/_(high|low)$/, "")))];
 for (const name of names.slice(0, 4)) {
+  const known = config.plant?.[name];
+  const title = known ? `${text(known.title)}${known.unit ? `（${known.unit}）` : ""}` : name;
   const mine = values.filter((event) => event.payload.data.name.startsWith(name));
   const high = Math.max(...mine.map((event) => event.payload.data.value)), low = Math.min(...mine.map((event) => event.payload.data.value));
   const height = (value) => 28 - ((value - low) / (high - low || 1)) * 22;
-  lane(name, svg("svg", { viewBox: "0 0 1000 34", preserveAspectRatio: "none", role: "img", "aria-label": `${name} ${number(low)}–${number(high)}` }, svg("polyline", { class: "rv-score", points: mine.map((event) => `${x(event.clock).toFixed(1)},${height(event.payload.data.value).toFixed(1)}`).join(" ") }), mine.map((event) => svg("rect", { class: "rv-dot rv-alert", x: x(event.clock) - 1.5, y: height(event.payload.data.value) - 4, width: 4, height: 8 }, svg("title", {}, `${clock(event.clock)} ${event.payload.data.text ?? event.payload.data.value}`)))));
+  lane(title, svg("svg", { viewBox: "0 0 1000 34", preserveAspectRatio: "none", role: "img", "aria-label": `${title} ${number(low)}–${number(high)}` }, svg("polyline", { class: "rv-score", points: mine.map((event) => `${x(event.clock).toFixed(1)},${height(event.payload.data.value).toFixed(1)}`).join(" ") }), mine.map((event) => svg("rect", { class: "rv-dot rv-alert", x: x(event.clock) - 1.5, y: height(event.payload.data.value) - 4, width: 4, height: 8 }, svg("title", {}, `${clock(event.clock)} ${event.payload.data.text ?? event.payload.data.value}`)))));
 }
 
 const rows = [];

@@ -2,7 +2,7 @@
 import { $, act, clock, config, toast, words } from "./dom.js";
 import { drawMap, showHealth, showSteps, showTraffic } from "./map.js";
 import { showAlarms, showTelemetry } from "./mimic.js";
-import { setFilters, showEvents, showInjects, showObjectives, tickDues } from "./panels.js";
+import { setFilters, showAttack, showEvents, showInjects, showObjectives, tickDues } from "./panels.js";
 import { listen } from "./socket.js";
 import { drillClock, onChange, pull, store } from "./store.js";
 import { setUpTabs } from "./tabs.js";
@@ -49,6 +49,7 @@ onChange((all, fresh) => {
   if ($("relaunch")) $("relaunch").hidden = state.lab.state !== "lost";
   showInjects(state);
   showObjectives(state);
+  showAttack(state);
   showAlarms(state);
   showHealth(state.nodes);
   if (config.cell === "white") showSteps(state, all.script);

@@ -7,6 +7,9 @@ export function setUpWhite() {
   for (const button of document.querySelectorAll("[data-do]")) {
     button.addEventListener("click", () => act(button.dataset.do, button.dataset.minutes ? { minutes: button.dataset.minutes } : {}));
   }
+  for (const button of document.querySelectorAll("[data-campaign]")) {
+    button.addEventListener("click", async () => { if (await act("campaign", { action: button.dataset.campaign })) toast(words.saved); });
+  }
   $("go").addEventListener("click", () => act(store.phase === "ready" ? "start" : store.phase === "paused" ? "resume" : "pause"));
   $("relaunch")?.addEventListener("click", async () => { if (await act("relaunch")) toast(words.lab_launching); });
   $("end").addEventListener("submit", async (event) => { event.preventDefault(); await act("end", new FormData(event.target)); });
@@ -45,7 +48,7 @@ function scriptRow({ spec, fired, due, live }) {
     const last = fired.replies[fired.replies.length - 1];
     const said = store.byNumber.get(last.seq)?.texts ?? {};
     const option = spec.options.find((one) => one.id === fired.option);
-    row.append(el("p", { class: "dr-reply" }, `${store.people[last.who]?.name ?? ""}:${option ? `「${text(option.text)}」` : ""}${said.reply ?? said.reason ?? ""}`));
+    row.append(el("p", { class: "dr-reply" }, `${store.people[last.who]?.name ?? ""}：${option ? `「${text(option.text)}」` : ""}${said.reply ?? said.reason ?? ""}`));
     if (fired.expects === "reply" && fired.possible) {
       const id = `m-${spec.id}`;
       const form = el("form", { class: "d-flex gap-1 align-items-center" }, el("label", { for: id }, `${words.mark}(${words.of} ${fired.possible})`), el("input", { class: "form-control form-control-sm", id, name: "points", type: "number", min: 0, max: fired.possible, value: fired.marked ? fired.points : "" }), el("button", { class: "btn btn-sm" }, words.mark));
