@@ -103,6 +103,7 @@ def instance(request: HttpRequest, pk: int) -> HttpResponse:
         "job": one_job(one, request),
         "replaced_by": one.replaced_by.order_by("-pk").first(),
     }
+    found["may_relaunch"] = bool(found["may_operate"] and not found["replaced_by"] and (one.lost or not one.living))
     if one.living and one.state not in ("waiting", "launching"):
         found |= what_the_host_says(one, captures=may_download_captures(request.user, one))
     try:
