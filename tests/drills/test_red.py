@@ -236,7 +236,10 @@ def test_red_types_an_attack_and_the_log_says_whose_it_was(
     async def typed() -> bytes:
         client, shown = AsyncClient(str(range_host.socket)), b""
         pty = await client.pty(**about)
-        for line in ("lb-attack run foothold", f"lb-attack run write host={target} address={register} value=700"):
+        for line in (
+            "lb-attack run foothold",
+            f"lb-attack run write host={target} table=holding address={register} value=700",
+        ):
             await pty.write(line.encode() + b"\r")
             wanted = shown.count("完成".encode()) + 1
             async with asyncio.timeout(60):
