@@ -40,12 +40,7 @@ def signed_in() -> Callable[[User], Client]:
 
 NEEDS = {
     "docker": "a Docker engine and the range image: start dockerd, then `lianbing range-image build`",
-    "netns": "unprivileged user namespaces (`lianbing doctor` names the setting that forbids them)",
-    "postgres": "PostgreSQL: set TEST_DATABASE_URL=postgres://…",
-    "redis": "Redis: set TEST_REDIS_URL=redis://…",
     "browser": "Chromium: apt-get install chromium",
-    "tshark": "tshark: apt-get install tshark",
-    "nmap": "nmap: apt-get install nmap",
 }
 
 
