@@ -12,6 +12,7 @@ from wagtail.admin.forms.models import WagtailAdminModelForm
 
 from cyber_range import catalogue
 from cyber_range.models import WarmPool
+from cyber_range.templatetags.cyber_range_map import in_words
 
 
 class SliceForm(forms.Form):
@@ -67,7 +68,7 @@ class WarmPoolForm(WagtailAdminModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["scenario"].choices = [  # type: ignore[attr-defined]
-            (entry.scenario.id, f"{entry.scenario.title.zh} ({entry.scenario.id})") for entry in catalogue.entries()
+            (entry.scenario.id, f"{in_words(entry.scenario.title)} ({entry.scenario.id})") for entry in catalogue.entries()
         ]
 
     def clean(self) -> dict[str, Any]:
