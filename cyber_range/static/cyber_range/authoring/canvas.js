@@ -71,7 +71,7 @@ export class Canvas {
     card.classList.toggle("ca-faulty", faulty.has(node.name));
     if (!node.hub && !this.locked) {
       this.#drag(open, { word: title, onto: (target) => target.lane, drop: (target) => this.#dropNode(node, title, target) });
-      const handle = el("span", { class: "ca-handle", title: this.words.link_handle, "aria-hidden": "true" });
+      const handle = el("span", { class: "ca-handle", title: this.words.link_handle, "aria-hidden": "true" }, "+");
       this.#drag(handle, {
         word: `+ ${title}`, onto: (target) => (node.legs.some((leg) => leg.zone === target.zone) ? null : target.lane),
         drop: (target) => this.act({ do: "leg.add", node: node.name, zone: target.zone }, said(this.words.linked, { name: title, zone: target.title })),

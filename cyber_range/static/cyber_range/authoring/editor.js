@@ -16,6 +16,7 @@ function choose(what, go) {
   chosen = what;
   forms.render(chosen, true);
   canvas.render(chosen);
+  if (what.name) pane.reveal(what.name);
   // On a narrow screen the form stands below the drawing: bring it into sight and the keyboard with it.
   if (go && matchMedia("(max-width: 1199px)").matches) {
     document.getElementById("form").scrollIntoView({ block: "start" });

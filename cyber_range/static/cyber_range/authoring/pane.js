@@ -111,6 +111,14 @@ export class Pane {
     if (done.ok) this.open("scenario.yml");
   }
 
+  // Brings what was chosen on the drawing into sight here, too; the cursor of somebody who types stays where it is.
+  reveal(name) {
+    if (this.name !== "scenario.yml" || document.activeElement === this.text) return;
+    const lines = this.text.value.split("\n");
+    const at = lines.findIndex((line) => new RegExp(`^\\s*- \\{?name: ["']?${name}["']?\\s*(,|\\}|$)`).test(line));
+    if (at >= 0) this.text.scrollTop = Math.max(0, (at - 1) * (this.text.scrollHeight / lines.length));
+  }
+
   goto(file, line) {
     if (this.draft.state.files[file] !== undefined && file !== this.name) { this.which.value = file; this.open(file); }
     const lines = this.text.value.split("\n");
