@@ -89,6 +89,14 @@ def is_written(scenario_id: str) -> bool:
     return scenario_id.startswith(KEY) and len(scenario_id) == len(KEY) + KEY_DIGITS
 
 
+def belongs_to(scenario_id: str, organisations: Collection[int]) -> bool:
+    """Packaged ones belong to everybody, a version to the organisation that wrote it."""
+    if not is_written(scenario_id):
+        return True
+    digits = scenario_id.removeprefix(KEY)
+    return ScenarioVersion.objects.filter(digest__startswith=digits, scenario__organisation__in=organisations).exists()
+
+
 def offered_to(organisations: Collection[int]) -> list[tuple[ScenarioVersion, Entry]]:
     """Newest versions of what these organisations have written."""
     rows = ScenarioVersion.objects.offered().filter(scenario__organisation__in=organisations)

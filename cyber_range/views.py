@@ -57,6 +57,8 @@ def scenario(request: HttpRequest, scenario_id: str) -> HttpResponse:
         entry = catalogue.entry(scenario_id)
     except LookupError as error:
         raise Http404 from error
+    if not catalogue.belongs_to(scenario_id, operating_organisations(request.user)):
+        raise Http404
     organisations = Organisation.objects.filter(pk__in=operating_organisations(request.user))
     return render(
         request,

@@ -336,6 +336,8 @@ def test_another_organisations_version_does_not_exist_for_me(
     stranger = signed_in(other)
 
     assert stranger.get(reverse("cyber_range:preview", args=[version.key])).status_code == 404
+    assert stranger.get(reverse("cyber_range:scenario", args=[version.key])).status_code == 404
+    assert signed_in(trainer).get(reverse("cyber_range:scenario", args=[version.key])).status_code == 200
     asked = stranger.post(reverse("cyber_range:try_run", args=[version.key]), {"organisation": place(other).pk})
     assert asked.status_code == 404
     assert stranger.post(reverse("cyber_range:archive", args=[version.scenario.pk, "archive"])).status_code == 404
