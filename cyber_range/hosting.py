@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -12,7 +13,7 @@ from django.db.models import Count, Q
 from django.utils.translation import gettext as _
 
 from cyber_range import hosts, quotas
-from cyber_range.models import Instance, RangeHost, WarmPool
+from cyber_range.models import Instance, RangeHost, WarmPool, new_range_id, new_seed
 from cyber_range.placement import Place, choose
 from cyber_range.refusal import RangeRefused
 from lms.accounts import audit
@@ -93,14 +94,17 @@ def set_duty(*, host: RangeHost, duty: str, by: User) -> RangeHost:
 
 
 def launch_job(instance: Instance) -> Job | None:
-    return Job.objects.unfinished().filter(key=f"launch-{instance.range_id}").first()
+    return Job.objects.unfinished().filter(task="cyber_range.launch", args__instance=instance.pk).first()
 
 
 def move_launch(instance: Instance, *, anew: bool) -> RangeHost | None:
     """Gives a launch that has not come up to another machine with room: same id, same seed, same row. None when there is
     no other. Should the first machine come up with it after all, it ends its copy (reports.sweep_strays)."""
     with transaction.atomic():
+        asked_of = instance.host_id
         instance = Instance.objects.select_for_update().get(pk=instance.pk)
+        if instance.host_id != asked_of:
+            return instance.host  # somebody was quicker
         job = launch_job(instance)
         if job is None or instance.state not in (Instance.State.WAITING, Instance.State.LAUNCHING):
             return None
@@ -108,9 +112,10 @@ def move_launch(instance: Instance, *, anew: bool) -> RangeHost | None:
         if found is None:
             return None
         before, host = instance.host, RangeHost.objects.get(pk=found.host)
-        Instance.objects.filter(pk=instance.pk).update(
-            host=host, state=Instance.State.WAITING, silent_since=None, reason=""
-        )
+        values: dict[str, Any] = {"host": host, "state": Instance.State.WAITING, "silent_since": None, "reason": ""}
+        if not instance.seed:  # it had claimed a warm range, which is lost with its machine
+            values |= {"range_id": new_range_id(), "seed": new_seed()}
+        Instance.objects.filter(pk=instance.pk).update(**values)
         jobs.move(
             job,
             queue=hosts.queue_of(host),

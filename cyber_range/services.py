@@ -15,8 +15,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from cyber_range import catalogue, hosting, hosts, quotas
+from cyber_range.engine.errors import Refused
 from cyber_range.engine.host.client import Client
-from cyber_range.models import WARN_BEFORE, Instance
+from cyber_range.models import WARN_BEFORE, Instance, new_range_id, new_seed
 from cyber_range.refusal import RangeRefused
 from lms.accounts import audit
 from lms.accounts.models import Organisation, User
@@ -126,6 +127,11 @@ def launch_now(instance: Instance, *, claim: bool = False) -> Instance:
     with hosts.client(instance.host) as client:
         wish["scenario"] = catalogue.sent_to(client, instance.scenario)
         warm = _claimed(client, instance, wish) if claim else None
+        if warm is None and not instance.seed:  # what an earlier attempt had claimed is no more
+            instance.range_id, instance.seed = new_range_id(), new_seed()
+            Instance.objects.filter(pk=instance.pk, host=instance.host_id).update(
+                range_id=instance.range_id, seed=instance.seed
+            )
         status = warm or client.call("launch", seed=instance.seed, range_id=instance.range_id, **wish)
     return take_status(instance, status, claimed=warm is not None)
 
@@ -147,7 +153,11 @@ def _claimed(client: Client, instance: Instance, wish: dict[str, Any]) -> dict[s
     if status["range_id"] == instance.range_id:  # an earlier attempt launched it cold
         return None
     # Its values were drawn from a seed that only range-host knows: the row names none.
-    Instance.objects.filter(pk=instance.pk).update(range_id=status["range_id"], seed="")
+    if not Instance.objects.filter(pk=instance.pk, host=instance.host_id).update(range_id=status["range_id"], seed=""):
+        client.call("destroy", range_id=status["range_id"])
+        raise Refused(
+            f"range {instance.range_id} has been given to another host", remedy="Nothing: it is launched there"
+        )
     instance.range_id, instance.seed = status["range_id"], ""
     return status
 

@@ -73,6 +73,43 @@ def test_a_claim_broken_off_is_found_again_and_not_repeated(person: User, paper_
     assert (instance.range_id, instance.claimed, "launch" in paper_host.verbs()) == ("abcdefabcdef", True, False)
 
 
+def test_a_claim_that_was_lost_is_launched_cold_from_a_new_seed(person: User, paper_host: PaperHost) -> None:
+    instance, job = services.request_range(
+        scenario="mini", organisation=person.memberships.get().organisation, by=person
+    )
+    Instance.objects.update(seed="", range_id="abcdefabcdef", state="launching")
+    paper_host["launch"] = status()
+
+    launch(job.pk)
+
+    instance.refresh_from_db()
+    [asked] = [args for _host, verb, args in paper_host.asked if verb == "launch"]
+    assert (instance.claimed, asked["range_id"], asked["seed"]) == (False, instance.range_id, instance.seed)
+    assert instance.seed
+    assert instance.range_id != "abcdefabcdef"
+
+
+def test_a_range_claimed_for_an_instance_that_moved_away_is_given_back(person: User, paper_host: PaperHost) -> None:
+    instance, job = services.request_range(
+        scenario="mini", organisation=person.memberships.get().organisation, by=person
+    )
+    other = RangeHostFactory(name="other")
+    paper_host["pool"] = {"pools": [{"scenario": "mini", "ready": 1}]}
+
+    def claim(**_args: Any) -> dict[str, Any]:
+        Instance.objects.update(host=other, state="waiting")  # the follower took this host for lost meanwhile
+        return status(range_id="abcdefabcdef")
+
+    paper_host["launch"], paper_host["destroy"] = claim, {"destroyed": True}
+
+    launch(job.pk)
+
+    before = instance.range_id
+    instance.refresh_from_db()
+    assert (instance.host, instance.range_id, instance.state) == (other, before, "waiting")
+    assert ("destroy", "abcdefabcdef") in [(verb, args.get("range_id")) for _host, verb, args in paper_host.asked]
+
+
 def test_without_a_warm_range_the_launch_is_cold(person: User, paper_host: PaperHost) -> None:
     instance, job = services.request_range(
         scenario="mini", organisation=person.memberships.get().organisation, by=person
