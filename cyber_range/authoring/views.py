@@ -60,6 +60,7 @@ def home(request: HttpRequest) -> HttpResponse:
     archived = request.GET.get("archived") == "1"
     rows = rows.exclude(archived_at=None) if archived else rows.standing()
     rows = rows.annotate(count=Count("versions"), published=Max("versions__published_at")).defer("files")
+    rows = rows.order_by("-updated_at", "-pk")  # counting forgets the model's own order
     return render(
         request,
         "cyber_range/authoring/home.html",
@@ -188,7 +189,9 @@ def editor(request: HttpRequest, pk: int) -> HttpResponse:
         {
             "row": row,
             "newest": row.versions.defer("files").first(),
-            "icons": sorted({*ICONS.values(), "network", "stack-2", "terminal-2", "plus", "alert-triangle", "circle-check"}),
+            "icons": sorted(
+                {*ICONS.values(), "network", "stack-2", "terminal-2", "plus", "alert-triangle", "circle-check"}
+            ),
             "config": {
                 "state": _state(row),
                 "urls": {

@@ -50,7 +50,7 @@ def pane_words() -> dict[str, str]:
         "drawn": _("按队抽取"), "given": _("自动分配"), "hub": _("监测点（立在所有网桥上）"), "lost": _("没有接入分区的节点"),
         "select_hint": _("选中图上的节点或分区后在这里修改。"), "unreadable": _("scenario.yml 现在读不懂，图停在能读懂的部分。请先在“文件”里改好。"),
         "removed": _("已删除“{name}”"), "moved": _("已把“{name}”移到“{zone}”"), "linked": _("已把“{name}”接入“{zone}”"),
-        "added": _("已添加“{name}”"), "applied": _("已应用"), "undone": _("已撤销"), "redone": _("已重做"), "delete_file": _("删除文件“{name}”？可用“撤销”找回。"),
+        "added": _("已添加“{name}”"), "applied": _("已应用"), "undone": _("已撤销"), "redone": _("已重做"), "delete_file": _("删除文件“{name}”？可用“撤销一步”找回。"),
         "here": _("此处可写"), "nothing_here": _("此处没有可提示的内容"), "must": _("必填"),
         "conflict_mine": _("用我的内容覆盖"), "conflict_theirs": _("换成最新内容"), "position": _("第 {line} 行，第 {column} 列"), "shell_chip": _("终端"), "no_zone": _("请先添加一个分区。"), "link_handle": _("拖到另一个分区以接入"),
         "drop_here": _("放到“{zone}”"), "level_word": _("Purdue"), "port": _("端口"),
