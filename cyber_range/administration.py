@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from wagtail.admin.menu import MenuItem
-from wagtail.admin.views.generic import IndexView
+from wagtail.admin.views.generic import DeleteView, IndexView
 from wagtail.admin.viewsets.base import ViewSet, ViewSetGroup
 from wagtail.admin.viewsets.model import ModelViewSet
 
@@ -301,6 +301,19 @@ class WarmPoolViewSet(ModelViewSet):
         return WarmPoolForm
 
 
+class DeleteUnused(DeleteView):
+    """A machine that ever held a range stays for its history: it is retired, not deleted."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if self.object.instances.exists():
+            messages.error(
+                request, _("%(host)s 上有过靶场，记录要保留。不再使用时请停用它。") % {"host": self.object.name}
+            )
+            return redirect("range_admin_hosts:index")
+        answer: HttpResponse = super().dispatch(request, *args, **kwargs)
+        return answer
+
+
 class RangeHostViewSet(ModelViewSet):
     """Name and socket of a machine; the rest it says itself. Reached from the screen of hosts."""
 
@@ -311,6 +324,7 @@ class RangeHostViewSet(ModelViewSet):
     menu_label = gettext_lazy("靶场主机")
     list_display = ("name", "driver", "state", "duty", "capacity", "free", "last_seen")
     form_fields = ("name", "socket", "queue")
+    delete_view_class = DeleteUnused
     inspect_view_enabled = True
 
 

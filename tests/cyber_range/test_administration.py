@@ -135,6 +135,16 @@ def test_draining_is_one_button(admin: Client) -> None:
     assert admin.post(reverse("range_admin_hosts:duty", args=[host.pk, "gone"])).status_code == 404
 
 
+def test_a_host_that_held_ranges_is_kept(admin: Client) -> None:
+    used, unused = InstanceFactory(state="gone").host, RangeHostFactory(name="unused")
+
+    said = admin.post(reverse("range_hosts:delete", args=[used.pk]), follow=True).content.decode()
+    admin.post(reverse("range_hosts:delete", args=[unused.pk]))
+
+    assert "请停用它" in said
+    assert list(RangeHost.objects.all()) == [used]
+
+
 def test_the_fragment_says_which_node_is_ill_and_why(admin: Client) -> None:
     InstanceFactory(state="ill", health={"plc": {"state": "ill", "reason": "502 refused"}, "hmi": {"state": "ok"}})
     InstanceFactory(state="gone", title="早已结束")
