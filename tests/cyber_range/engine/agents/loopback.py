@@ -22,6 +22,17 @@ def moved(port: int) -> int:
     return port + 20000 if 0 < port < 1024 else port
 
 
+class MovedUdp(KernelUdp):
+    """Speaks of the ports as the programs know them, on both sides."""
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        port = addr[1] - 20000 if 20000 < addr[1] < 21024 else addr[1]
+        super().datagram_received(data, (addr[0], port))
+
+    def send(self, data: bytes, host: str, port: int) -> None:
+        super().send(data, host, moved(port))
+
+
 class LoopbackNet:
     def __init__(self, ip: str) -> None:
         self.ip = ip
@@ -55,7 +66,7 @@ class LoopbackNet:
     async def udp(self, local_port: int, on_datagram: Any = None) -> Any:
         loop = asyncio.get_running_loop()
         _, protocol = await loop.create_datagram_endpoint(
-            lambda: KernelUdp(on_datagram), local_addr=(self.ip, moved(local_port))
+            lambda: MovedUdp(on_datagram), local_addr=(self.ip, moved(local_port))
         )
         return protocol
 

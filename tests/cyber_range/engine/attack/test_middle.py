@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import AsyncIterator
 from typing import Any
@@ -164,6 +165,26 @@ async def test_arp_is_poisoned_reports_are_kept_back_and_undo_heals(shop: Segmen
     assert setpoint(old) == 500
     assert {"healed": ["10.9.0.5", "10.9.0.4"]} in undone["restored"]
     assert healed["10.9.0.4"] == "02:00:00:00:00:04"
+
+
+async def test_orders_are_kept_back_and_obeyed_again_after_undo(shop: Segment) -> None:
+    plc, hmi, attacker = cast(shop)
+    order = {"device": "filler", "tag": "fill_setpoint", "value": 510}
+    async with programs(plc, hmi, attacker):
+        await hmi.until(lambda m: m["kind"] == "view" and setpoint(m) == 500, 20)
+        await did(attacker, "arp_spoof", between=["10.9.0.5", "10.9.0.4"])
+        blocked = await did(attacker, "block_commands", seconds=1)
+        with contextlib.suppress(TimeoutError):  # the operator waits in vain
+            await hmi.ask("operate", 8, **order)
+        kept = (await plc.ask("read", tag="fill_setpoint"))["values"]
+        await did(attacker, "undo")
+        hmi.messages.clear()
+        await hmi.until(lambda m: m["kind"] == "view" and (m["devices"]["filler"]["age"] or 9) < 1, 60)
+        await hmi.ask("operate", 20, **order)
+        obeyed = (await plc.ask("read", tag="fill_setpoint"))["values"]
+
+    assert blocked["result"] == "done"
+    assert (kept, obeyed) == ([500], [510])
 
 
 async def test_pinned_neighbours_do_not_believe(shop: Segment) -> None:

