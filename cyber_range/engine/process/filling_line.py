@@ -291,7 +291,7 @@ class FillingLine:
             Variable("inlet_flow", "进料流量", "Inlet flow", "L/min", 0, p.inlet_max_l_min),
             Variable("outlet_flow", "灌装用量", "Outlet flow", "L/min", 0, 80),
             Variable("conveyor_speed", "输送带速度", "Conveyor speed", "瓶/min", 0, p.conveyor_max_bpm),
-            Variable("fill_setpoint", "灌装设定值(现场)", "Fill set-point at the heads", "mL", 0, 800, *band),
+            Variable("fill_setpoint", "灌装设定值（现场）", "Fill set-point at the heads", "mL", 0, 800, *band),
             Variable("last_fill", "上一瓶灌装量", "Last fill", "mL", 0, 800, None, band[1]),
             Variable("tray_level", "接液盘液位", "Drip tray", "L", 0, p.tray_capacity_ml / 1000, None,
                      p.tray_high_ml / 1000),
@@ -325,13 +325,13 @@ class FillingLine:
                 word = "过高" if side == "high" else "过低"
                 found.append(("alarm", {
                     "name": f"{variable.name}_{side}", "state": "off" if on else "on", "value": value, "limit": limit,
-                    "text": f"{variable.zh}{'恢复' if on else word}: {value:g} {variable.unit}".rstrip(),
+                    "text": f"{variable.zh}{'恢复' if on else word}：{value:g} {variable.unit}".rstrip(),
                 }))  # fmt: skip
         p, fill = self.parameters, self.state.last_fill_ml
         in_band = fill == 0 or abs(fill - p.nominal_ml) <= p.tolerance_ml
         if in_band != self._in_band:
             self._in_band = in_band
-            text = f"灌装量{'回到' if in_band else '离开'}合格范围: {fill:.0f} mL"
+            text = f"灌装量{'回到' if in_band else '离开'}合格范围：{fill:.0f} mL"
             found.append(("crossing", {"name": "last_fill", "value": round(fill, 1), "text": text}))
         if self.tripped != self._told_trip:
             self._told_trip = self.tripped

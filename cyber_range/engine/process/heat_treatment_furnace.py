@@ -244,7 +244,7 @@ def described(p: Parameters) -> list[Variable]:
         Variable("gas_flow", "燃气流量", "Gas flow", "m³/h", 0, 60),
         Variable("gas_permit", "燃气总阀", "Gas valve", "", 0, 1),
         Variable("door", "炉门打开", "Door open", "", 0, 1),
-        Variable("push_interval", "推料周期(现场)", "Push interval asked", "s", 0, 600, 90, 240),
+        Variable("push_interval", "推料周期（现场）", "Push interval asked", "s", 0, 600, 90, 240),
         Variable("tray_core", "出炉料温", "Core of the next tray out", "°C", 0, 1200),
         Variable("last_peak", "上一盘最高料温", "Peak core, last tray", "°C", 0, 1200, None, COARSE_C),
         Variable("last_soak", "上一盘保温时间", "Soak, last tray", "s", 0, 1800, p.soak_s, None),

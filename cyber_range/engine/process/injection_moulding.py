@@ -269,7 +269,7 @@ def described(p: Parameters) -> list[Variable]:
             Variable(f"m{n}_clamp", f"{zh}锁模力", f"{en}clamp force", "kN", 0, p.clamp_max_kn),
             Variable(
                 f"m{n}_clamp_set",
-                f"{zh}锁模力设定(现场)",
+                f"{zh}锁模力设定（现场）",
                 f"{en}clamp force asked",
                 "kN",
                 0,

@@ -156,7 +156,7 @@ class Watch:
 
     def name(self, address: str) -> str:
         known = self.policy.assets.get(address)
-        return f"{known}({address})" if known else address
+        return f"{known}（{address}）" if known else address
 
     def on_arp(self, at: float, zone: str, sender: str, mac: str, target: str, asks: bool) -> bool:
         """True for an address not seen in this zone before."""
@@ -179,7 +179,7 @@ class Watch:
             if window.add(at, target, self.alerts.current) >= SWEEP_TARGETS:
                 self.alerts.raise_alert(
                     "arp_sweep", 2, "T0846", at, zone, sender, "",
-                    f"{self.name(sender)} 在 {WINDOW:.0f} 秒内询问了 {SWEEP_TARGETS} 个以上的地址(地址扫描)", frames=window.frames,
+                    f"{self.name(sender)} 在 {WINDOW:.0f} 秒内询问了 {SWEEP_TARGETS} 个以上的地址（地址扫描）", frames=window.frames,
                 )  # fmt: skip
         return fresh
 
@@ -189,14 +189,14 @@ class Watch:
             src = dotted(source)
             self.alerts.raise_alert(
                 "port_scan", 2, "T0846", at, zone, src, "",
-                f"{self.name(src)} 在 {WINDOW:.0f} 秒内尝试了 {SCAN_TARGETS} 个以上的地址和端口(端口扫描)", frames=window.frames,
+                f"{self.name(src)} 在 {WINDOW:.0f} 秒内尝试了 {SCAN_TARGETS} 个以上的地址和端口（端口扫描）", frames=window.frames,
             )  # fmt: skip
 
     def on_established(self, at: float, zone: str, src: str, dst: str, port: int) -> None:
         if not self.policy.knows(src, dst, port):
             self.alerts.raise_alert(
                 "unexpected_connection", 2, "T0886", at, zone, src, f"{dst}:{port}",
-                f"网络图上没有的连接: {self.name(src)} → {self.name(dst)} 端口 {port}",
+                f"网络图上没有的连接：{self.name(src)} → {self.name(dst)} 端口 {port}",
             )  # fmt: skip
 
     def on_request(self, at: float, zone: str, client: str, server: str, message: Message) -> bool:
@@ -210,14 +210,14 @@ class Watch:
             self.counters["rogue_requests"] += 1
             self.alerts.raise_alert(
                 "rogue_master", 1, "T0848", at, zone, client, server,
-                f"{self.name(client)} 不是 {self.name(server)} 的主站，却发来 {LABELS.get(proto, proto)} 请求({word})",
+                f"{self.name(client)} 不是 {self.name(server)} 的主站，却发来 {LABELS.get(proto, proto)} 请求（{word}）",
             )  # fmt: skip
         if message.writes and (stranger or (allowed is not None and message.function not in allowed)):
             calm = False
             self.counters["unauthorized_writes"] += 1
             self.alerts.raise_alert(
                 "unauthorized_write", 1, _technique(message), at, zone, client, server,
-                f"未授权写入: {self.name(client)} 向 {self.name(server)} {word}{_aim(message)}",
+                f"未授权写入：{self.name(client)} 向 {self.name(server)} {word}{_aim(message)}",
             )  # fmt: skip
         if message.proto == "modbus":
             calm = self._modbus(at, zone, client, server, message, stranger=stranger) and calm
@@ -229,7 +229,7 @@ class Watch:
             calm = False
             self.alerts.raise_alert(
                 "device_identification", 2, "T0888", at, zone, client, server,
-                f"{self.name(client)} 读取了 {self.name(server)} 的设备标识(型号、固件)",
+                f"{self.name(client)} 读取了 {self.name(server)} 的设备标识（型号、固件）",
             )  # fmt: skip
         units = self._window("unit", client, server)
         if units.add(at, message.unit, self.alerts.current) >= UNIT_TARGETS:
@@ -245,7 +245,7 @@ class Watch:
             if seen >= POINTS:
                 self.alerts.raise_alert(
                     "point_sweep", 2, "T0861", at, zone, client, server,
-                    f"{self.name(client)} 成片读取 {self.name(server)} 的点表({seen} 个地址)",
+                    f"{self.name(client)} 成片读取 {self.name(server)} 的点表（{seen} 个地址）",
                 )  # fmt: skip
         return calm
 
@@ -267,7 +267,7 @@ class Watch:
         if window.add(at, at, self.alerts.current) >= EXCEPTIONS:
             self.alerts.raise_alert(
                 "exception_burst", 2, "T0861", at, zone, client, server,
-                f"{self.name(server)} 连续拒绝 {self.name(client)} 的请求(异常码 {message.error})", frames=window.frames,
+                f"{self.name(server)} 连续拒绝 {self.name(client)} 的请求（异常码 {message.error}）", frames=window.frames,
             )  # fmt: skip
 
     def on_deviation(
@@ -280,17 +280,17 @@ class Watch:
         technique = _technique(message) if message.writes else "T0861"
         if deviation.kind == "pair":
             rule, severity, technique = "new_master", 1, "T0848"
-            text = f"学习期内没有的主站: {who} 发来 {label} 请求({message.name})"
+            text = f"学习期内没有的主站：{who} 发来 {label} 请求（{message.name}）"
         elif deviation.kind == "function":
             rule = "new_function"
-            text = f"学习期内没有的功能: {who} {label} {message.name}{_aim(message)}，学到的功能码: {deviation.learned}"
+            text = f"学习期内没有的功能：{who} {label} {message.name}{_aim(message)}，学到的功能码：{deviation.learned}"
         elif deviation.kind == "unit":
             rule = "new_unit"
-            text = f"学习期内没有的对象: {who} {label} {message.name} 对象 {message.unit}，学到的: {deviation.learned}"
+            text = f"学习期内没有的对象：{who} {label} {message.name} 对象 {message.unit}，学到的：{deviation.learned}"
         else:
             rule = "new_address"
             last = message.address + max(message.count, 1) - 1
-            text = f"学习期内没有的地址: {who} {label} {message.name} {message.address}~{last}，学到的: {deviation.learned}"
+            text = f"学习期内没有的地址：{who} {label} {message.name} {message.address}~{last}，学到的：{deviation.learned}"
         self.counters["outside_baseline"] = self.counters.get("outside_baseline", 0) + 1
         self.alerts.raise_alert(rule, severity, technique, at, zone, client, server, text)
 
@@ -303,7 +303,7 @@ class Watch:
             zone,
             address,
             "",
-            f"学习期之后出现的新设备: {self.name(address)}，硬件地址 {mac}",
+            f"学习期之后出现的新设备：{self.name(address)}，硬件地址 {mac}",
         )
 
     def answered(self, at: float, zone: str, client: str, server: str, proto: str) -> None:

@@ -34,7 +34,7 @@ class Terminal:
 
 def main(argv: list[str]) -> int:
     if not argv or argv[0] not in TOOLS:
-        sys.stderr.write(f"用法: python -m cyber_range.engine.agents.tools {{{','.join(TOOLS)}}} …\n")
+        sys.stderr.write(f"用法：python -m cyber_range.engine.agents.tools {{{','.join(TOOLS)}}} …\n")
         return 2
     for stream in (sys.stdout, sys.stdin):
         with contextlib.suppress(AttributeError, ValueError):

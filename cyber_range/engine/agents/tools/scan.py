@@ -163,10 +163,10 @@ async def identity(net: Net, address: str) -> str:
     try:
         link = await ModbusLink.connect(net, address)
     except (OSError, TimeoutError):
-        return "(无法连接)"
+        return "（无法连接）"
     try:
         return " / ".join(value for _, value in sorted((await link.identify()).items()))
     except (ModbusError, OSError, TimeoutError) as exc:
-        return f"(不回答设备标识：{exc})"
+        return f"（不回答设备标识：{exc}）"
     finally:
         link.close()

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from cyber_range.engine.drivers.memory.words import Out, Station
 
 Run = Callable[[list[str], Station, Out, Out], Awaitable[int]]
-BANNER = "内存模拟: 本终端没有真实系统,只有 lb-* 工具和少量命令,输入 help 查看\r\n"
+BANNER = "内存模拟：本终端没有真实系统，只有 lb-* 工具和少量命令，输入 help 查看\r\n"
 HISTORY = 200  # lines
 QUEUE_LIMIT = 1024 * 1024  # bytes waiting for a slow reader before output is cut
 

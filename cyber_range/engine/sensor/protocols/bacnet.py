@@ -20,9 +20,9 @@ NAMES = {
     0: "确认报警", 1: "值变化通知", 2: "事件通知", 5: "订阅值变化", 6: "读文件", 7: "写文件", 10: "创建对象", 11: "删除对象",
     READ_PROPERTY: "读属性", READ_MULTIPLE: "读多个属性", WRITE_PROPERTY: "写属性", WRITE_MULTIPLE: "写多个属性", 17: "设备通信控制",
     18: "专用传输", 20: "重新初始化设备", 26: "读范围", 28: "订阅属性变化",
-    UNCONFIRMED_BASE + I_AM: "设备应答(I-Am)", UNCONFIRMED_BASE + I_HAVE: "对象应答(I-Have)", UNCONFIRMED_BASE + COV: "值变化通知",
-    UNCONFIRMED_BASE + EVENT: "事件通知", UNCONFIRMED_BASE + TIME_SYNC: "时间同步", UNCONFIRMED_BASE + WHO_HAS: "查找对象(Who-Has)",
-    UNCONFIRMED_BASE + WHO_IS: "查找设备(Who-Is)", UNCONFIRMED_BASE + 9: "时间同步",
+    UNCONFIRMED_BASE + I_AM: "设备应答（I-Am）", UNCONFIRMED_BASE + I_HAVE: "对象应答（I-Have）", UNCONFIRMED_BASE + COV: "值变化通知",
+    UNCONFIRMED_BASE + EVENT: "事件通知", UNCONFIRMED_BASE + TIME_SYNC: "时间同步", UNCONFIRMED_BASE + WHO_HAS: "查找对象（Who-Has）",
+    UNCONFIRMED_BASE + WHO_IS: "查找设备（Who-Is）", UNCONFIRMED_BASE + 9: "时间同步",
     BVLC_BASE + 1: "写广播表", BVLC_BASE + 2: "读广播表", BVLC_BASE + 5: "登记外部设备", BVLC_BASE + 6: "读外部设备表",
     BVLC_BASE + 8: "删除外部设备",
 }  # fmt: skip

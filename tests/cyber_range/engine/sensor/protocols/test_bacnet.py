@@ -39,7 +39,7 @@ def one(data: bytes, up: bool = True) -> Message:
 
 
 def test_requests_name_service_object_and_property() -> None:
-    assert (one(WHO_IS).kind, one(WHO_IS).function, one(WHO_IS).name) == (REQUEST, 0x108, "查找设备(Who-Is)")
+    assert (one(WHO_IS).kind, one(WHO_IS).function, one(WHO_IS).name) == (REQUEST, 0x108, "查找设备（Who-Is）")
     assert (one(READ).function, one(READ).unit, one(READ).writes) == (12, "device,101.77", False)
     assert (one(WRITE).function, one(WRITE).unit, one(WRITE).writes) == (15, "analog-value,1.85", True)
     assert (one(RESTART).function, one(RESTART).fields, one(RESTART).writes) == (20, {"state": 0}, True)
