@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import resource
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -70,5 +71,6 @@ def confine(fence: Fence, filter_program: bytes) -> None:
     linux.load_seccomp(filter_program)
 
 
+@functools.cache
 def filter_for_this_machine() -> bytes:
     return seccomp.build(linux.MACHINE)

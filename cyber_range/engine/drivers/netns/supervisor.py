@@ -102,7 +102,7 @@ class Supervisor:
     def run(self) -> None:
         gc.disable()  # collecting would copy pages that we share with the zygote
         tree.build_range_tree(self.sources)
-        tree.follow_package(self.sources.package)  # here once: in a node it would copy the pages of a thousand modules
+        tree.follow_package(self.sources.package)  # in a capsule; elsewhere the warm process has done it
         self.masks = tree.masks()
         for key in ("all", "default"):
             with contextlib.suppress(FileNotFoundError):

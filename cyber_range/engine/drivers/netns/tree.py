@@ -347,8 +347,14 @@ def mount_proc(place: str, hidden: Masks) -> None:
     linux.mount_attributes(place, ATTR_RDONLY, recursive=False)
 
 
+_followed: set[str] = set()
+
+
 def follow_package(package: str) -> None:
-    """Points the already imported package at its place in the tree, so that lazy imports in forked programs work."""
+    """Points the already imported package at its place in the tree, so that lazy imports in forked programs work. Once."""
+    if package in _followed:
+        return
+    _followed.add(package)
     old = os.path.dirname(package)
     sys.path[:] = [NEUTRAL if os.path.abspath(entry or ".") == old else entry for entry in sys.path]
     if NEUTRAL not in sys.path:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from cyber_range.engine.drivers.netns import linux, rehearsal, rootdrop, supervisor, tree, wire
+from cyber_range.engine.drivers.netns import confine, linux, rehearsal, rootdrop, supervisor, tree, wire
 from cyber_range.engine.plan import Limits
 
 AGENTS = "cyber_range.engine.agents"
@@ -111,6 +111,9 @@ def main() -> None:
         sys.meta_path.insert(0, NotHere())
         preload(config["preload"], config["execed"], skipped)
         rehearsal.rehearse(skipped)
+        # Here once, for it writes to the pages of a thousand modules. From now on nothing of the package is imported here.
+        tree.follow_package(sources.package)
+        confine.filter_for_this_machine()
         os.environ.clear()  # what programs start inherits this; our own paths are not in sight there
         os.environ.update(tree.environment())
     except Exception as exc:  # the driver turns it into DriverUnavailable with a remedy
