@@ -7,9 +7,29 @@ from collections.abc import Callable, Generator
 
 import pytest
 from django.test import Client
+from pytest_django.plugin import DjangoDbBlocker
 
 from lms.accounts.models import Organisation, User
 from tests.factories.accounts import MembershipFactory, OrganisationFactory, UserFactory
+from tests.migrated import Kept
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None, django_db_use_migrations: bool) -> Kept | None:
+    """The last thing before the test database is made."""
+    kept = Kept() if django_db_use_migrations else None
+    if kept:
+        kept.listen()
+    return kept
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_modify_db_settings: Kept | None, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> None:
+    if django_db_modify_db_settings:
+        with django_db_blocker.unblock():
+            django_db_modify_db_settings.keep()
 
 
 @pytest.fixture
