@@ -94,7 +94,6 @@ def load(names: Sequence[str], skipped: dict[str, str]) -> None:
 
 def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
-    driver = os.getppid()
     received = wire.receive(sock)
     if received is None:
         return
@@ -107,7 +106,8 @@ def main() -> None:
         if os.geteuid() == 0:
             rootdrop.prepare_as_root(rootdrop.account(config.get("user")), sources.paths())
             rootdrop.drop_privileges(config.get("user"))
-        linux.die_with_parent(driver)  # at once, also in the middle of our imports; after the drop, which would undo it
+        # At once, also in the middle of our imports, and when it has ended before we began; a drop would undo it.
+        linux.die_with_parent(int(config["owner"].partition(".")[0]))
         sys.meta_path.insert(0, NotHere())
         preload(config["preload"], config["execed"], skipped)
         rehearsal.rehearse(skipped)
