@@ -36,7 +36,7 @@ class PlanForm(forms.ModelForm):
         self.fields["organisation"].queryset = Organisation.objects.filter(pk__in=planning_organisations(user))
         self.fields["organisation"].empty_label = None
         self.fields["scenario"].choices = [
-            (entry.scenario.id, f"{entry.scenario.title.zh}({entry.scenario.difficulty})")
+            (entry.scenario.id, f"{entry.scenario.title.zh}（{entry.scenario.difficulty}）")
             for entry in catalogue.entries()
         ] + [
             (entry.key, f"{version}（{version.scenario.organisation}自编）")
