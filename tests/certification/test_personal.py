@@ -19,5 +19,7 @@ def test_every_app_that_keeps_personal_data_tells_it(member: Callable[..., User]
 
     data = json.loads(client.get(reverse("accounts:my_data")).content)
 
-    assert sorted(data) == ["accounts", "certification", "courses", "cyber_range", "drills", "jobs", "maturity"]
+    assert sorted(data) == [
+        "accounts", "certification", "courses", "cyber_range", "drills", "jobs", "maturity", "written_scenarios",
+    ]  # fmt: skip
     assert len(hooks.get_hooks("personal_data")) == len(data) - 1

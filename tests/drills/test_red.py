@@ -242,7 +242,7 @@ def test_red_types_an_attack_and_the_log_says_whose_it_was(
         ):
             await pty.write(line.encode() + b"\r")
             wanted = shown.count("完成".encode()) + 1
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(150):
                 while shown.count("完成".encode()) < wanted:
                     shown += await pty.read()
         await pty.close()
