@@ -68,7 +68,8 @@ class WarmPoolForm(WagtailAdminModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["scenario"].choices = [  # type: ignore[attr-defined]
-            (entry.scenario.id, f"{in_words(entry.scenario.title)} ({entry.scenario.id})") for entry in catalogue.entries()
+            (entry.scenario.id, f"{in_words(entry.scenario.title)} ({entry.scenario.id})")
+            for entry in catalogue.entries()
         ]
 
     def clean(self) -> dict[str, Any]:
