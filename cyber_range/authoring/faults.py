@@ -179,6 +179,8 @@ _SENTENCES: tuple[tuple[str, Any], ...] = tuple(
         (r"all files together are larger than (.+)", "全部文件加起来超过 {1}"),
         (r"(\d+) files are more than (\d+)", "文件有 {1} 个，最多 {2} 个"),
         (r"the file holds a zero byte|the file is not UTF-8 text", "文件不是纯文本"),
+        (r"a text holds half a character", "文字里有半个字符（\\ud800 之类的转义）"),
+        (r"Write the character itself", "请直接写出那个字"),
         (r"a file and a folder have the same name", "文件和文件夹重名"),
         (r"there is no scenario\.yml", "缺少 scenario.yml"),
         # network

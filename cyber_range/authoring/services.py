@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -39,7 +40,7 @@ class Conflict(Refused):
 
 def create(*, organisation: Organisation, by: User, source: str, title: str) -> WrittenScenario:
     """A draft begun from a blank, a packaged scenario or a version of this organisation."""
-    title = title.strip()[:80]
+    title = _one_line(title.strip())[:80]
     if not title:
         raise Refused(_("请填写场景名称。"))
     if source == sources.BLANK:
@@ -86,6 +87,10 @@ def change(*, scenario: WrittenScenario, revision: int, edit: dict[str, Any], by
     """One edit of form or drawing."""
     row = _open(scenario, revision)
     text = row.files.get(MAIN, "")
+    try:
+        json.dumps(edit, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Refused(_("文字里有无法保存的字符。")) from None
     try:
         data = apply(parse(text), edit)
     except ScenarioError as error:
@@ -141,7 +146,11 @@ def _open(scenario: WrittenScenario, revision: int, *, lock: bool = False) -> Wr
 
 
 def _saved(row: WrittenScenario, files: dict[str, str], by: User, what: str) -> WrittenScenario:
-    if len(files) > MOST_FILES or sum(len(text.encode(errors="replace")) for text in files.values()) > ALL_BYTES:
+    try:
+        size = sum(len(text.encode()) for text in files.values())
+    except UnicodeEncodeError:
+        raise Refused(_("文件不是纯文本。")) from None
+    if len(files) > MOST_FILES or size > ALL_BYTES:
         raise Refused(
             _("内容太多：最多 %(files)d 个文件，共 %(kib)d KiB。") % {"files": MOST_FILES, "kib": ALL_BYTES // 1024}
         )
@@ -174,12 +183,17 @@ def judged(row: WrittenScenario) -> tuple[Scenario | None, list[Fault]]:
 
 def _title(form: Scenario | None, files: Mapping[str, str]) -> str:
     if form is not None:
-        return form.title.zh[:120]
+        return _one_line(form.title.zh)
     try:
         title = parse(files.get(MAIN, ""))["title"]
     except (ScenarioError, KeyError, TypeError):
         return ""
-    return str(title.get("zh", "") if isinstance(title, dict) else title)[:120]
+    return _one_line(str(title.get("zh", "") if isinstance(title, dict) else title))
+
+
+def _one_line(text: str, most: int = 120) -> str:
+    """What a column takes: no control characters, no halves of characters."""
+    return "".join(letter for letter in text if letter.isprintable())[:most]
 
 
 # ---------------------------------------------------------------- versions
@@ -207,8 +221,8 @@ def publish(*, scenario: WrittenScenario, revision: int, note: str, by: User) ->
             digest=digest_of(row.files),
             form=form_digest(form),
             version=form.version,
-            title=form.title.zh[:120],
-            note=note.strip()[:300],
+            title=_one_line(form.title.zh),
+            note=_one_line(note.strip(), 300),
             author=by,
         )
         audit.record(

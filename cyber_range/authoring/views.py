@@ -234,7 +234,7 @@ def _state(row: WrittenScenario) -> dict[str, Any]:
 def _asked(request: HttpRequest) -> dict[str, Any]:
     try:
         asked = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Http404 from None
     if not isinstance(asked, dict):
         raise Http404

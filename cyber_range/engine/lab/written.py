@@ -24,7 +24,7 @@ from cyber_range.engine.lab.vocabulary import TOOLS, USES
 from cyber_range.engine.process.catalogue import MODELS
 from cyber_range.engine.process.controllers import LOGICS
 from cyber_range.engine.scenario.fill import lookup
-from cyber_range.engine.scenario.load import Path_, Problem, load
+from cyber_range.engine.scenario.load import Path_, Problem, bundle, load
 from cyber_range.engine.scenario.model import Scenario, SolverExec
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -74,6 +74,10 @@ def read(files: Mapping[str, str], *, seeds: Iterable[str] = ("1",)) -> Scenario
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="")
         scenario = load(folder, more=lambda form: [*campaign_faults(form), *written_faults(form)])
+    try:
+        json.dumps(bundle(scenario), ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # "\ud800" in a quoted text: neither a hash nor a database takes it
+        raise refusal([Problem(MAIN, 0, "a text holds half a character", "Write the character itself")]) from None
     block = Block((_BLOCK, block_prefix(scenario)))
     for seed in seeds:
         try:

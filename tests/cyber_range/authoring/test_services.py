@@ -112,6 +112,18 @@ def test_a_draft_holds_no_file_of_the_host(trainer: User, name: str) -> None:
         services.save_file(scenario=row, revision=1, name=name, text="x", by=trainer)
 
 
+def test_half_a_character_and_control_characters_reach_no_column(trainer: User, signed_in: Enter) -> None:
+    row = begun(trainer)
+    client = signed_in(trainer)
+    text = row.files["scenario.yml"].replace("title: {zh: 我们的灌装线", 'title: {zh: "灌\\0装\\u0007线"', 1)
+
+    half = post(client, "change", row, revision=1, edit={"do": "zone.add", "title": "\ud800", "purdue": 3})
+    bell = post(client, "file", row, revision=1, name="scenario.yml", text=text)
+
+    assert (half.status_code, bell.status_code) == (422, 200)
+    assert WrittenScenario.objects.get().title == "灌装线"
+
+
 # ---------------------------------------------------------------- versions
 
 
