@@ -159,8 +159,9 @@ def _note_pool(row: WarmPool, pool: dict[str, int], *, trouble: object) -> None:
 
 
 def _listen_for(host: RangeHost, now: datetime) -> None:
-    """A host that tells by itself: it is away as soon as it has not told for a while."""
-    if host.state == host.State.HERE and not host.here:
+    """A host that tells by itself is away only when it has not told for LOST_SECONDS: its report waits behind the copying of its
+    drills' events, and a drill whose range is only slow to report may not be told that it is lost."""
+    if host.state == host.State.HERE and host.lost:
         note_silence(host, now, _("主机旁的工作进程没有再报告"))
     elif host.state == host.State.AWAY:
         _say_lost(host)

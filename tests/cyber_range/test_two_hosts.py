@@ -109,6 +109,19 @@ class Installation:
         assert "fault" not in answer, answer["trace"]
         return answer["ok"]
 
+    def stand(self) -> bool:
+        """Both machines are heard of now; a loaded computer may let one report late."""
+        heard = self.ask("hosts")
+        return all(heard[name]["here"] and heard[name]["served"] for name in ("east", "west"))
+
+    def begun(self) -> bool:
+        """The drill has been started; refused while its range is not there (a report that was late)."""
+        self.web.stdin.write(json.dumps({"verb": "start", "args": []}) + "\n")
+        self.web.stdin.flush()
+        answer = json.loads(self.web.stdout.readline())
+        assert "fault" not in answer or "Refused" in answer["fault"], answer["trace"]
+        return "ok" in answer
+
     def end(self) -> None:
         for name in list(self.children):
             if self.children[name].poll() is None:
@@ -149,11 +162,7 @@ def installation(whole: Installation) -> Installation:
         elif f"{name}-worker" not in whole.children:
             whole.worker(name)
 
-    def stand() -> bool:
-        heard = whole.ask("hosts")
-        return all(heard[name]["here"] and heard[name]["served"] for name in ("east", "west"))
-
-    until(stand, "both machines stand")
+    until(whole.stand, "both machines stand")
     return whole
 
 
@@ -173,15 +182,17 @@ def test_a_machine_killed_in_mid_drill_costs_the_range_and_not_the_log(installat
         return sum(map(len, ask("drill")["copied"].values()))
 
     attached = copied()
-    ask("start")
+    until(installation.begun, "the drill begins")
     ask("note", "vorher")
     until(lambda: copied() > attached, "what the range says goes on into the log")
 
     # A practice range goes to the emptier machine; draining keeps the next one away from it.
+    until(installation.stand, "both machines are heard of")
     practice = ask("practice")
     assert practice["host"] == other
     until(lambda: ask("instance", practice["pk"])["state"] == "ready", "the practice range is ready")
     ask("duty", other, "draining")
+    until(installation.stand, "both machines are heard of")
     drawn = ask("practice")
     assert drawn["host"] == first
     until(lambda: ask("instance", drawn["pk"])["state"] == "ready", "the second practice range is ready")
