@@ -210,6 +210,7 @@ def test_a_machine_killed_in_mid_drill_costs_the_range_and_not_the_log(installat
     ask("note", "mittendrin")
 
     # The white cell starts the range anew, on the machine that is left; the log goes on.
+    until(lambda: ask("hosts")[other]["here"], "the machine that is left is heard of")
     assert ask("launch", True) == other
     until(lambda: ask("drill")["lab"] == "attached", "the new range is attached")
     again = ask("drill")
@@ -222,6 +223,7 @@ def test_a_machine_killed_in_mid_drill_costs_the_range_and_not_the_log(installat
         assert numbers == list(range(1, len(numbers) + 1))
 
     # A practice range of the lost machine is started anew on the other one, once however often one asks.
+    until(lambda: ask("hosts")[other]["here"], "the machine that is left is heard of")
     anew = ask("relaunch", drawn["pk"])
     assert (anew["host"], ask("relaunch", drawn["pk"])["pk"]) == (other, anew["pk"])
     until(lambda: ask("instance", anew["pk"])["state"] == "ready", "the practice range is there again")
@@ -230,6 +232,7 @@ def test_a_machine_killed_in_mid_drill_costs_the_range_and_not_the_log(installat
     # The machine comes back empty: it gets ranges again.
     installation.machine(first)
     until(lambda: ask("hosts")[first]["here"] and ask("hosts")[first]["served"], "the lost machine is back")
+    until(installation.stand, "both machines are heard of")
     assert ask("practice")["host"] == first
 
 
