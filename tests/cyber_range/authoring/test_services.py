@@ -50,7 +50,7 @@ def published(user: User, **values: Any) -> ScenarioVersion:
     return services.publish(scenario=row, revision=row.revision, note="第一次", by=user)
 
 
-def post(client: Client, name: str, row: WrittenScenario, **body: Any) -> Any:
+def post(client: Client, name: str, row: WrittenScenario, /, **body: Any) -> Any:
     return client.post(
         reverse(f"cyber_range:editor_{name}", args=[row.pk]), json.dumps(body), content_type="application/json"
     )
