@@ -44,7 +44,7 @@ from cyber_range.engine.plan import (
 THREADS = 10
 OWNER_VARIABLE = "LIANBING_RANGE_OWNER"
 ENGINE_SECONDS = 60  # one API call; a start on a busy machine takes a few
-PROBE_SECONDS = 2
+PROBE_SECONDS = 5  # a busy engine takes a second or two
 WIRED_SECONDS = 30.0  # from start to the init's hello
 OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes of one command's stdout or stderr
 HANGING_UP = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s between two looks whether a session has ended

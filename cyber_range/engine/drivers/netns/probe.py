@@ -17,7 +17,7 @@ from pathlib import Path
 from cyber_range.engine.drivers.base import Probe
 from cyber_range.engine.drivers.netns import confine, linux, rootdrop, rtnetlink, seccomp, tree
 
-PROBE_SECONDS = 5.0
+PROBE_SECONDS = 12.0
 PROJECT = str(Path(__file__).resolve().parents[4])
 COVERED = "/tmp"  # noqa: S108 - any folder that exists everywhere; in a mount namespace of our own nobody else sees it
 UNBOUNDED = (
