@@ -131,7 +131,7 @@ def trace(diary: Diary, *, officer: User, before: Counted, credential: Credentia
             f"持证人数应从 {before.holders} 变为 {before.holders + 1}，实为 {after.holders}",
         )
         facts["持证人数"] = (
-            f"{before.holders} → {after.holders}({officer.memberships.get(role='officer').organisation})"
+            f"{before.holders} → {after.holders}（{officer.memberships.get(role='officer').organisation}）"
         )
         services.open_records(by=officer, purpose="核对本次演练产生的证书", scope=after.scope)
         listed = after.scope.certificates().get(pk=credential.pk)

@@ -64,7 +64,7 @@ def newcomer(diary: Diary, *, factory: Organisation, admin: User) -> User:
         )  # fmt: skip
         user = accounts.join(code=code, password=secrets.token_urlsafe(12), consented=True, ip=None)
         must(user.has_usable_password() and user.consents.exists(), "加入没有完成")
-        facts["学员"] = f"{user.name}({user.username}),{factory}"
+        facts["学员"] = f"{user.name}（{user.username}），{factory}"
     return user
 
 

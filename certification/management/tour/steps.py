@@ -54,5 +54,5 @@ def wait_until(look: Callable[[], Any], *, seconds: float, what: str, every: flo
         if found:
             return found
         if time.monotonic() > deadline:
-            raise NotSo(f"{what}({seconds:.0f} 秒内没有发生)")
+            raise NotSo(f"{what}（{seconds:.0f} 秒内没有发生）")
         time.sleep(every)
