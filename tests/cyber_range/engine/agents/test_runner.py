@@ -55,7 +55,9 @@ async def test_a_wrong_command_is_answered_and_does_not_end_the_program() -> Non
         wrong = await probe.ask("dance")
         right = await probe.ask("try_connect", host="127.9.0.3", port=9, timeout=1)
 
-    assert wrong["error"] == "LookupError: no command 'dance'; there are: read_modbus, try_bacnet, try_connect, try_login"
+    assert (
+        wrong["error"] == "LookupError: no command 'dance'; there are: read_modbus, try_bacnet, try_connect, try_login"
+    )
     assert right["open"] is False
     assert await probe.task == 0
 
