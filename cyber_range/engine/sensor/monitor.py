@@ -302,8 +302,14 @@ class Monitor:
         return up if forward else flow.down
 
     def _open(self, table: _Zone, sides: dict[bytes, Side], item: Item, packet: Packet) -> Side:
-        """A new conversation. Joined in the middle, the lower port is taken for the service."""
+        """A new conversation. Joined in the middle, the port that a protocol has is the service's, else the lower one.
+
+        Some protocols' ports lie among those that Linux gives to clients (32768-60999): EtherNet/IP's, BACnet's.
+        """
+        known = registry.TCP if packet.proto == TCP else registry.UDP
         up = packet.dport <= packet.sport
+        if (packet.dport in known) is not (packet.sport in known):
+            up = packet.dport in known
         if packet.proto == TCP and packet.flags & SYN:
             up = not packet.flags & ACK
         here, there = (packet.src, packet.sport), (packet.dst, packet.dport)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -59,6 +60,28 @@ def test_a_legitimate_poll_is_counted_and_raises_nothing() -> None:
     ]
     assert facts["alerts"] == []
     assert facts["counters"]["modbus_requests"] == 6
+
+
+def enip(cip: bytes) -> bytes:
+    """A CIP message in SendRRData (ODVA volume 2, 2-4.7)."""
+    items = struct.pack("<IHHHHHH", 0, 5, 2, 0, 0, 0xB2, len(cip)) + cip
+    return struct.pack("<HHII8sI", 0x6F, len(items), 7, 0, b"", 0) + items
+
+
+@pytest.mark.parametrize("sport", [40000, 60000])
+def test_a_conversation_joined_in_the_middle_has_its_service_where_the_protocol_has_it(sport: int) -> None:
+    """EtherNet/IP's port lies among those that clients get: the lower one may be the client's."""
+    wire = Wire()
+    talk = Talk(wire, HMI, PLC, 44818, sport)
+    for _ in range(3):
+        talk.segment(True, "PA", enip(b"\x4c\x02\x91\x02ab\x01\x00"))
+        talk.segment(False, "PA", enip(b"\xcc\x00\x00\x00\xc3\x00\x05\x00"))
+
+    polls = heard(wire, {})["polls"]
+
+    assert [(p["client"], p["server"], p["port"], p["requests"], p["responses"]) for p in polls] == [
+        (HMI, PLC, 44818, 3, 3)
+    ]
 
 
 def test_counts_are_since_the_last_report() -> None:
