@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_nothing_of_a_demo_with_a_running_range(
     first, accounts = content(state), (state / "accounts.json").read_text()
     again = Terminal(state, "memory", port)
     terminals.append(again)
-    again.until("按 Ctrl-C 结束", 200)
+    again.until("按 Ctrl-C 结束", 400)
     code = again.interrupt()
 
     assert (code, content(state), (state / "accounts.json").read_text()) == (0, first, accounts)
@@ -196,7 +196,7 @@ def test_ctrl_c_while_it_is_being_prepared_leaves_nothing_and_the_next_start_goe
     port = two_ports()
     demo = Terminal(state, "memory", port)
     terminals.append(demo)
-    demo.until("数据库", 100)
+    demo.until("数据库", 300)
     code = demo.interrupt()
     assert (code, "Traceback" in demo.text()) == (130, False), demo.text()
 
