@@ -23,7 +23,9 @@ DRIVERS: Mapping[str, str] = MappingProxyType(
     }
 )
 PREFERENCE = ("docker", "netns", "memory")  # what `auto` tries, best first; memory always works
-PROBE_SECONDS = 15.0  # a probe takes well under a second, longer on a busy machine; an engine that hangs must not hang us
+PROBE_SECONDS = (
+    15.0  # a probe takes well under a second, longer on a busy machine; an engine that hangs must not hang us
+)
 
 
 def names() -> tuple[str, ...]:
