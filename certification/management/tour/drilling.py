@@ -55,7 +55,7 @@ def plan_and_launch(diary: Diary, *, factory: Organisation, team: Team, speed: f
         if driver != "auto":
             must(instance.driver == driver, f"靶场用的是 {instance.driver}，不是 {driver}")
         topology = ranges.call(instance, "topology")
-        facts["靶场"] = f"{instance.range_id}，驱动 {instance.driver},{time.monotonic() - began:.1f} 秒就绪"
+        facts["靶场"] = f"{instance.range_id}，驱动 {instance.driver}，{time.monotonic() - began:.1f} 秒就绪"
         facts["规模"] = f"{len(topology['nodes'])} 个节点，{len(topology['zones'])} 个网络区域"
         for user in (team.white, team.learner, team.analyst):
             drills.take_seat(drill=drill, user=user)
