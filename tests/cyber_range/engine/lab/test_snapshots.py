@@ -78,16 +78,16 @@ async def rules(lab: Lab) -> list[dict[str, Any]]:
 
 
 async def note(lab: Lab, text: str) -> None:
-    """Writes /root/note on the workstation; what a memory node calls its folder has no shell."""
+    """Writes a note in the workstation's home; what a memory node calls its folder has no shell."""
     if lab.driver.name == "memory":
         (lab.driver._ranges[RANGE].folder("ws") / "note").write_text(text)  # type: ignore[attr-defined]
     else:
-        await lab.exec("ws", ["sh", "-c", f"echo {text} > /root/note; echo {text} > /tmp/{text}"])
+        await lab.exec("ws", ["sh", "-c", f"cd && echo {text} > note; echo {text} > /tmp/{text}"])
 
 
 async def noted(lab: Lab) -> str:
-    place = "note" if lab.driver.name == "memory" else "/root/note"
-    return (await lab.exec("ws", ["cat", place])).stdout.decode().strip()
+    words = ["cat", "note"] if lab.driver.name == "memory" else ["sh", "-c", "cd && cat note"]
+    return (await lab.exec("ws", words)).stdout.decode().strip()
 
 
 async def test_restore_brings_back_what_the_snapshot_holds(lab: Lab) -> None:
