@@ -80,7 +80,7 @@ attempt("unix abstract", lambda: unix("\0" + host["abstract"]))
 attempt("unix path", lambda: unix(host["path"]))
 for path in host["files"]:
     attempt(f"read {path}", lambda p=path: read(p))
-for name in ("1/environ", "1/mem", "1/root/etc/hostname", "kcore", "1/ns/net"):
+for name in ("1/environ", "1/mem", os.path.join("1/root", "etc/hostname"), "kcore", "1/ns/net"):
     attempt(f"read /proc/{name}", lambda p=f"/proc/{name}": read(p))
 for path in (
     "/usr/escaped",
