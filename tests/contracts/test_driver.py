@@ -291,6 +291,51 @@ async def test_closing_is_final_and_idempotent(driver: Driver) -> None:
         await driver.apply(lab.id, [])
 
 
+async def test_a_reopened_range_is_fresh_and_nothing_of_the_old_one_is_heard(lab: Launched) -> None:
+    old = lab.messages
+    await lab.driver.exec(lab.id, "tester", ["lb-modbus", "write", "plc", "holding", "300", "77"])
+    pty = await lab.driver.shell(lab.id, "tester")
+
+    await lab.driver.reopen(lab.id, lab.plan.limits)
+    empty = await lab.driver.observe(lab.id)
+    await lab.launch()
+    async with asyncio.timeout(SECONDS):
+        rest = {message.body["kind"] async for message in old}
+        while await pty.read():
+            pass
+    read = await lab.ask("plc", "plc", "read", table="holding", address=300)
+    met = await lab.ask("tester", "probe", "try_connect", host="plc", port=502)
+    observed = await lab.driver.observe(lab.id)
+
+    assert (empty, read, met["open"]) == (Observed(), {"values": [0]}, True)
+    assert rest <= {"exit", "telemetry", "written", "ready", "reply"}
+    assert converge(lab.plan, observed) == []
+
+
+async def test_a_paused_range_is_reopened_too_and_closing_ends_old_and_new(driver: Driver) -> None:
+    lab = await Launched(driver, small_range()).launch()
+    await driver.pause(lab.id)
+
+    await driver.reopen(lab.id, lab.plan.limits)
+    await driver.reopen(lab.id, lab.plan.limits)
+    await lab.launch()
+    await lab.close()
+    left = await driver.sweep()
+
+    assert (await driver.observe(lab.id), dict(left.removed)) == (Observed(), {})
+
+
+async def test_reopening_what_is_not_there_opens_it(driver: Driver) -> None:
+    lab = Launched(driver, small_range())
+
+    await driver.reopen(lab.id, lab.plan.limits)
+    await lab.launch()
+    observed = await driver.observe(lab.id)
+    await lab.close()
+
+    assert converge(lab.plan, observed) == []
+
+
 async def test_two_ranges_with_the_same_addresses_do_not_meet(driver: Driver) -> None:
     one, two = Launched(driver, small_range("c0ffee000001")), Launched(driver, small_range("c0ffee000002"))
     if driver.name == "docker":  # one engine cannot have two networks of one subnet; the address plan never asks it to

@@ -61,7 +61,8 @@ class Pty(Protocol):
 class Driver(Protocol):
     """About eight verbs. A driver object serves any number of ranges at once on one event loop.
 
-    Library errors are wrapped at this border into `errors.DriverError` (`from exc`).
+    Library errors are wrapped at this border into `errors.DriverError` (`from exc`). Drivers derive from this class for
+    the one verb that has a meaning of its own here (`reopen`).
     """
 
     name: ClassVar[str]
@@ -74,6 +75,12 @@ class Driver(Protocol):
     async def open(self, range_id: str, limits: Limits) -> None:
         """Makes the empty range (supervisor, capsule). Opening an open range changes nothing."""
         ...
+
+    async def reopen(self, range_id: str, limits: Limits) -> None:
+        """A fresh empty range of that id is open; the nodes of the old one are gone or going, and none of them is heard or
+        reached any more. A driver that need not wait for their end does not: `close`, `sweep`, `aclose` then do."""
+        await self.close(range_id)
+        await self.open(range_id, limits)
 
     async def apply(self, range_id: str, actions: Sequence[Action]) -> None:
         """Performs the actions of `plan.converge`, as parallel as the order allows. Returns when all programs

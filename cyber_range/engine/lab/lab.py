@@ -203,12 +203,13 @@ class Lab:
                 raise
 
     async def _make(
-        self, ready_seconds: float, *, at: float = 0.0, reason: str = "", held: Mapping[str, Any] | None = None
-    ) -> None:
-        """`held`: the content of a snapshot, put back before the clock runs."""
+        self, ready_seconds: float, *, at: float = 0.0, reason: str = "", held: Mapping[str, Any] | None = None,
+        anew: bool = False,
+    ) -> None:  # fmt: skip
+        """`held`: the content of a snapshot, put back before the clock runs. `anew`: in place of the nodes there are."""
         self._move("launching", reason)
         plan = self.compiled.plan
-        await self.driver.open(self.range_id, plan.limits)
+        await (self.driver.reopen if anew else self.driver.open)(self.range_id, plan.limits)
         self._spawn("messages", self._read_messages())
         observed = await self.driver.observe(self.range_id)
         self.health.started()
@@ -276,7 +277,7 @@ class Lab:
             self._refuse_unless("ready", "ill", "paused", "gone")
             await self._clear()
             try:
-                await self._make(READY_SECONDS, reason="reset")
+                await self._make(READY_SECONDS, reason="reset", anew=True)
                 if self.campaign_mode == "auto":
                     self._spawn("campaign", self._attack_when_normal_is_known())
             except BaseException as exc:
@@ -284,10 +285,9 @@ class Lab:
                 raise
 
     async def _clear(self) -> None:
-        """The nodes end and everything known of them is forgotten; the spool and the captures go on."""
+        """Nobody listens to the nodes any more and everything known of them is forgotten; spool and captures go on."""
         await self._stop_watching()
         await self._cancel("messages")  # before the end of them, which it would take for a loss
-        await self.driver.close(self.range_id)
         self.captures.close()
         self.hints_taken.clear()
         self.counts = dict.fromkeys(self.counts, 0)
@@ -331,7 +331,7 @@ class Lab:
             try:
                 self._stand_as(saved, content)
                 reason = f"restored to snapshot {name!r}"
-                await self._make(READY_SECONDS, at=about.at, reason=reason, held=content["nodes"])
+                await self._make(READY_SECONDS, at=about.at, reason=reason, held=content["nodes"], anew=True)
                 if saved["campaign_started"]:
                     self.campaign.start()
             except BaseException as exc:

@@ -22,7 +22,7 @@ import docker
 import docker.errors
 
 from cyber_range.engine.drivers import stores
-from cyber_range.engine.drivers.base import AgentMessage, ExecResult, Probe, Pty, Swept
+from cyber_range.engine.drivers.base import AgentMessage, Driver, ExecResult, Probe, Pty, Swept
 from cyber_range.engine.drivers.docker_engine import guard, image, specs
 from cyber_range.engine.drivers.docker_engine.session import Session
 from cyber_range.engine.drivers.docker_engine.terminal import DockerPty
@@ -74,7 +74,7 @@ def wrapped(exc: Exception, what: str, **detail: object) -> DriverError:
     return DriverError(f"{what}: {said}", remedy="See the Docker engine's log", **detail)
 
 
-class DockerDriver:
+class DockerDriver(Driver):
     name: ClassVar[str] = "docker"
 
     def __init__(self, owner: str | None = None) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cyber_range.engine.drivers.base import AgentMessage, ExecResult, Probe, Pty, Swept
+from cyber_range.engine.drivers.base import AgentMessage, Driver, ExecResult, Probe, Pty, Swept
 from cyber_range.engine.drivers.memory.console import MemoryPty
 from cyber_range.engine.drivers.memory.fabric import Fabric
 from cyber_range.engine.drivers.memory.net import MemoryNet
@@ -77,7 +77,7 @@ class MemoryRange:
         return place
 
 
-class MemoryDriver:
+class MemoryDriver(Driver):
     name: ClassVar[str] = "memory"
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any, ClassVar
 
 from cyber_range.engine.drivers import stores
-from cyber_range.engine.drivers.base import AgentMessage, ExecResult, Probe, Pty, Swept
+from cyber_range.engine.drivers.base import AgentMessage, Driver, ExecResult, Probe, Pty, Swept
 from cyber_range.engine.drivers.netns import confine, wire
 from cyber_range.engine.drivers.netns.pipes import collect, write_all
 from cyber_range.engine.drivers.netns.probe import look
@@ -50,7 +50,7 @@ OUTPUT_LIMIT = 8 << 20  # bytes kept of a command's stdout and of its stderr
 DEATH_SECONDS = 1.0
 
 
-class NetnsDriver:
+class NetnsDriver(Driver):
     """Embedded driver for Linux without Docker and without root. See README.md beside this file.
 
     `user` is whom the warm process becomes when this process is root; `runner` and `preload` exist for tests.
