@@ -6,10 +6,15 @@ none is left the error names the network that stands in the way.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import ipaddress
 import json
+import os
 import shutil
+import struct
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -21,14 +26,57 @@ Block = ipaddress.IPv4Network
 DEFAULT_POOLS = (Block("10.213.0.0/16"), Block("10.77.0.0/16"), Block("172.30.0.0/15"))
 
 
+class Claims:
+    """Blocks that engines of this user have chosen and not made yet: record locks on one file, an octet per address.
+
+    Between the choice of a block and the network that shows it lie seconds in which a second engine (another range-host, a
+    command line) would choose the same one. Locks of an open file description end with it, so a killed engine leaves none.
+    Without a file to lock everything works as if this were the only engine.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._fd = -1
+        path = path or Path(tempfile.gettempdir()) / f"lianbing-blocks-{os.getuid()}"
+        with contextlib.suppress(OSError):
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def take(self, block: Block) -> bool:
+        """False when another engine holds an address of it."""
+        return self._set(fcntl.F_WRLCK, block)
+
+    def give_back(self, block: Block) -> None:
+        self._set(fcntl.F_UNLCK, block)
+
+    def _set(self, kind: int, block: Block) -> bool:
+        if self._fd < 0:
+            return True
+        lock = struct.pack("@hhqqi", kind, os.SEEK_SET, int(block.network_address), block.num_addresses, 0)
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, lock)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without such locks
+            return True
+        return True
+
+
 class AddressPool:
     """Gives blocks out and takes them back. `used_by_host` says network -> who has it, asked anew for every block."""
 
     def __init__(
-        self, pools: Iterable[Block] = DEFAULT_POOLS, *, used_by_host: Callable[[], Mapping[Block, str]] | None = None
+        self,
+        pools: Iterable[Block] = DEFAULT_POOLS,
+        *,
+        used_by_host: Callable[[], Mapping[Block, str]] | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self._pools = tuple(pools)
         self._used_by_host = used_by_host or used_by_this_host
+        self._claims = claims or Claims()
         self._given: dict[str, Block] = {}
 
     @property
@@ -57,6 +105,9 @@ class AddressPool:
                     taken = next((network for network in foreign if network.overlaps(block)), None)
                     if taken is not None:
                         blockers[f"{foreign[taken]} uses {taken}"] = None
+                if taken is None and not self._claims.take(block):
+                    taken = block
+                    blockers[f"another engine on this machine has chosen {block}"] = None
                 if taken is None:
                     self._given[range_id] = block
                     return block
@@ -72,6 +123,7 @@ class AddressPool:
 
     def hold(self, range_id: str, block: Block) -> None:
         """Notes the block of a range that was found again."""
+        self._claims.take(block)
         self._given[range_id] = block
 
     def claim(self, range_id: str, block: Block) -> None:
@@ -82,10 +134,17 @@ class AddressPool:
                     f"block {block} of range {range_id} was given to range {other}",
                     remedy="Launch the scenario under a new id", blocking=[f"range {other} uses {taken}"],
                 )  # fmt: skip
+        if self._given.get(range_id) != block and not self._claims.take(block):
+            raise AddressSpaceTaken(
+                f"block {block} of range {range_id} was given to a range of another engine on this machine",
+                remedy="Launch the scenario under a new id", blocking=[f"another engine uses {block}"],
+            )  # fmt: skip
         self._given[range_id] = block
 
     def give_back(self, range_id: str) -> None:
-        self._given.pop(range_id, None)
+        block = self._given.pop(range_id, None)
+        if block is not None:
+            self._claims.give_back(block)
 
 
 def used_by_this_host() -> dict[Block, str]:

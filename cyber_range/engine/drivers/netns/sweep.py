@@ -1,6 +1,7 @@
 """Finds and ends what dead drivers left, by process titles alone: `lb-range:<id> owner=<pid>.<start>`.
 
-A range normally dies with its owner (its socket ends). Left over is only what could not notice: a stopped process.
+A range dies with its owner (its socket ends, and its parent-death signal is SIGKILL, which reaches stopped processes too).
+This is the second line: for what a kernel did not tell, or an older version left.
 A title can be forged by anyone of this uid, who could as well kill us; other users' processes cannot be signalled.
 """
 

@@ -136,6 +136,7 @@ def test_image_carries_programs_and_tools_but_nothing_of_the_host() -> None:
         "__init__.py",
         "base.py",
         "netns",
+        "stores.py",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cyber_range.engine.drivers.netns import NetnsDriver
-from cyber_range.engine.drivers.netns.sweep import titled
+from cyber_range.engine.drivers.netns.sweep import Owner, titled
 from cyber_range.engine.errors import DriverError, DriverUnavailable
 from cyber_range.engine.plan import (
     InterfacePlan,
@@ -243,28 +244,52 @@ async def test_sigkill_of_the_zygote_ends_its_ranges_and_the_driver_starts_anew(
     assert converge(wanted, await driver.observe(wanted.range_id)) == []
 
 
-async def test_sweep_ends_what_a_dead_owner_could_not(driver: NetnsDriver, owner: subprocess.Popen[str]) -> None:
-    """Stopped processes do not notice their owner's end: the one way to leave something behind."""
-    await driver.start()
+async def test_even_stopped_processes_end_with_their_owner(driver: NetnsDriver, owner: subprocess.Popen[str]) -> None:
+    """Their parent-death signal is SIGKILL, which a stopped process cannot put off."""
     children = descendants(owner.pid)
-    untouched = dict((await driver.sweep()).removed)
     for pid in children:
         os.kill(pid, signal.SIGSTOP)
+    untouched = dict((await driver.sweep()).removed)
 
     owner.kill()
     owner.wait()
-    left = living(children)
-    kept = dict((await driver.sweep(keep=frozenset({"11fe000000aa"}))).removed)
-    for pid in living(children):  # the kept range dies with its zygote, as ranges do; nothing else was asked of it
-        assert pid in left
-    swept = dict((await driver.sweep()).removed)
 
     assert untouched == {}  # a living owner keeps its ranges
-    assert left == children
-    assert kept.get("ranges", 0) == 0
-    assert {**swept, **kept}["zygotes"] == 1
     assert await gone(children) == set()
     assert [found for found in titled() if found[0] in children] == []
+
+
+@contextlib.contextmanager
+def titled_process(title: str) -> Iterator[subprocess.Popen[bytes]]:
+    """What a driver of an older version, or a kernel without a parent-death signal, may leave behind."""
+    child = subprocess.Popen([title, "60"], executable=shutil.which("sleep"))
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+async def test_sweep_ends_what_outlived_its_owner(driver: NetnsDriver) -> None:
+    await driver.start()
+    with titled_process("nobody") as dead:
+        pass
+    ourselves = Owner.ourselves()
+    with (
+        titled_process(f"lb-zygote owner={dead.pid}.1") as zygote,
+        titled_process(f"lb-range:11fe000000ab owner={dead.pid}.1") as left,
+        titled_process(f"lb-range:11fe000000ac owner={dead.pid}.1") as wanted,
+        titled_process(
+            f"lb-range:11fe000000ad owner={ourselves.pid}.1"
+        ) as reused,  # the pid lives, its process does not
+        titled_process(f"lb-zygote owner={ourselves}") as ours,
+    ):
+        swept = dict((await driver.sweep(keep=frozenset({"11fe000000ac"}))).removed)
+        ended = {child.pid: child.poll() for child in (zygote, left, wanted, reused, ours)}
+
+    kill = -signal.SIGKILL
+    assert swept == {"ranges": 2, "zygotes": 1}
+    assert list(ended.values()) == [kill, kill, None, kill, None]
 
 
 def as_root_script(folder: Path, body: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:

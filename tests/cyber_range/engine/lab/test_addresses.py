@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyber_range.engine.errors import AddressSpaceTaken
-from cyber_range.engine.lab.addresses import AddressPool, Block, _routes
+from cyber_range.engine.lab.addresses import AddressPool, Block, Claims, _routes
 
 SMALL = Block("10.9.0.0/24")
 
 
-def pool(*pools: Block, used: dict[Block, str] | None = None) -> AddressPool:
-    return AddressPool(pools or (SMALL,), used_by_host=lambda: used or {})
+def pool(*pools: Block, used: dict[Block, str] | None = None, path: Path | None = None) -> AddressPool:
+    return AddressPool(
+        pools or (SMALL,), used_by_host=lambda: used or {}, claims=Claims(path or Path("/proc/no/such/folder"))
+    )
 
 
 @given(
@@ -102,3 +106,53 @@ def test_routes_are_read_little_endian(tmp_path: Path) -> None:
     )
 
     assert _routes(table) == {Block("172.17.0.0/16"): "interface docker0"}
+
+
+def test_two_engines_never_choose_the_same_block(tmp_path: Path) -> None:
+    """Neither sees a network of the other yet: a block is chosen seconds before its network is made."""
+    first, second = pool(path=tmp_path / "blocks"), pool(path=tmp_path / "blocks")
+
+    blocks = [
+        str(one.take(name, prefix)) for one, name, prefix in ((first, "a", 27), (second, "b", 28), (first, "c", 26))
+    ]
+
+    assert blocks == ["10.9.0.0/27", "10.9.0.32/28", "10.9.0.64/26"]
+
+
+def test_a_block_another_engine_has_chosen_is_named(tmp_path: Path) -> None:
+    first, second = pool(path=tmp_path / "blocks"), pool(path=tmp_path / "blocks")
+    block = first.take("a", 24)
+
+    with pytest.raises(AddressSpaceTaken) as caught:
+        second.take("b", 25)
+    with pytest.raises(AddressSpaceTaken) as again:
+        second.claim("c", block)
+    first.give_back("a")
+
+    assert "another engine on this machine has chosen 10.9.0.0/25" in str(caught.value)
+    assert "given to a range of another engine" in str(again.value)
+    assert second.take("b", 24) == block
+
+
+def test_a_killed_engine_leaves_no_choice_behind(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from cyber_range.engine.lab.addresses import AddressPool, Block, Claims
+pool = AddressPool((Block("{SMALL}"),), used_by_host=dict, claims=Claims(Path({str(tmp_path / "blocks")!r})))
+print(pool.take("a", 25), flush=True)
+sys.stdin.read()
+"""
+    second = pool(path=tmp_path / "blocks")
+    other = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    chosen = other.stdout.readline().strip()
+    beside = second.take("b", 25)
+    other.kill()
+    other.wait()
+
+    assert (chosen, str(beside), str(second.take("c", 25))) == ("10.9.0.0/25", "10.9.0.128/25", "10.9.0.0/25")
+
+
+def test_without_a_file_to_lock_blocks_are_given_all_the_same(tmp_path: Path) -> None:
+    assert str(pool(path=tmp_path / "missing" / "blocks").take("a", 25)) == "10.9.0.0/25"
