@@ -25,6 +25,17 @@ def tried(action):
     return until(action, 8)
 
 
+def opened(connection):
+    """The library's threads race: now and then it notes "connected, muted" after the confirmation of STARTDT has come, and
+    takes itself for muted from then on. Whoever sits at such a control centre starts data transfer again."""
+    for _ in range(10):
+        if until(lambda: connection.state == c104.ConnectionState.OPEN, 2):
+            return True
+        if connection.is_muted:
+            connection.unmute()
+    return False
+
+
 def main(host, port):
     client = c104.Client(tick_rate_ms=100, command_timeout_ms=5000)
     connection = client.add_connection(ip=host, port=port, init=c104.Init.NONE)
@@ -44,7 +55,7 @@ def main(host, port):
 
     connection.on_receive_raw(callable=raw)
     client.start()
-    connected = until(lambda: connection.state == c104.ConnectionState.OPEN)
+    connected = opened(connection)
     tried(lambda: connection.interrogation(common_address=7, wait_for_response=True))
     interrogated = until(lambda: setpoint.processed_at is not None and float(setpoint.value) != 0)
     first = {
