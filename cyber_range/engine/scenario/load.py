@@ -46,6 +46,7 @@ MoreChecks = Callable[[Scenario], Iterable[tuple[Path_, str, str]]]
 _FILE_LIMIT = 256 * 1024  # one file of nodes/; they travel inside program specs
 _FILES_LIMIT = 2 * 1024 * 1024
 _YAML_LIMIT = 1024 * 1024
+_FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def _read_yaml(path: Path, places: _Places, root: Path_) -> Any:
         raise _error([Problem(file, 1, "the file is larger than 1 MiB", "Move data into process.yml or nodes/")])
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _compose(text)
     except UnicodeDecodeError:
         raise _error([Problem(file, 1, "the file is not UTF-8", "Save it as UTF-8")]) from None
     except yaml.MarkedYAMLError as error:
@@ -166,6 +167,14 @@ def _read_yaml(path: Path, places: _Places, root: Path_) -> Any:
     if node is None:
         return None
     return _construct(node, file, places, root, depth=0)
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """By libyaml where it is there: the same lines, a tenth of the time. A mistake is told by the other one's words."""
+    try:
+        return yaml.compose(text, Loader=_FAST)
+    except yaml.YAMLError:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def _construct(node: yaml.Node, file: str, places: _Places, path: Path_, depth: int) -> Any:
