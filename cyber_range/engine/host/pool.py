@@ -121,13 +121,18 @@ class WarmPools:
             return None
         if pool.digest != digest(scenario):
             return None
+        try:
+            return await self._claim(pool, team=team, ttl=ttl, speed=speed, labels=labels, campaign=campaign)
+        finally:  # not before: the launch of its successor would slow down the thaw
+            self._changed.set()
+
+    async def _claim(self, pool: Pool, **given: Any) -> Lab | None:
         while pool.ready:
             lab = self._host.labs.get(pool.ready.pop(0))
-            self._changed.set()
             if lab is None or lab.state != "paused":
                 continue
             try:
-                await lab.claim(team=team, ttl=ttl, speed=speed, labels=labels, campaign=campaign)
+                await lab.claim(**given)
             except RangeError as exc:
                 log.warning("warm range %s could not be claimed: %s", lab.range_id, exc)
                 with contextlib.suppress(RangeError):

@@ -16,6 +16,7 @@ from cyber_range.engine.drivers.docker_engine.driver import look
 from cyber_range.engine.drivers.netns.driver import NetnsDriver
 from cyber_range.engine.drivers.netns.ranges import Range
 from cyber_range.engine.drivers.netns.warm import AGENTS
+from cyber_range.engine.errors import DriverError
 from cyber_range.engine.plan import Action, CreateNode, Limits, StartProgram
 
 UNBOUNDED = (
@@ -52,6 +53,25 @@ class CapsuleDriver(NetnsDriver):
                 await self.warm.end(range_id)
                 raise
 
+    async def reopen(self, range_id: str, limits: Limits) -> None:
+        """In the same container, whose first process ends the old range before it forks the new one. In a new container
+        when it must be larger or smaller, or has ended."""
+        async with self._opening.setdefault(range_id, asyncio.Lock()):
+            old = self._ranges.get(range_id)
+            if old is not None and old.limits == limits and self.warm.has(range_id):
+                old.closing = True
+                try:
+                    await self._open(range_id, limits, old)
+                except DriverError:
+                    await self.warm.end(range_id)
+                else:
+                    return
+        await self.close(range_id)
+        await self.open(range_id, limits)
+
+    def _leave(self, old: Range) -> None:
+        old.finish("it was reset")
+
     async def apply(self, range_id: str, actions: Sequence[Action]) -> None:
         """Before any node is forked the supervisor imports what the nodes are to run, so that they share it."""
         fresh = any(isinstance(action, CreateNode) for action in actions)
@@ -73,7 +93,7 @@ class CapsuleDriver(NetnsDriver):
         self._opening.pop(range_id, None)
 
     async def sweep(self, keep: frozenset[str] = frozenset()) -> Swept:
-        ours = [range_id for range_id in self._ranges if range_id not in keep]
+        ours = self._of_ours() - keep
         await asyncio.gather(*(self.close(range_id) for range_id in ours))
         removed = await self.warm.sweep(keep)
         count = removed.pop("containers", 0) + len(ours)

@@ -151,8 +151,11 @@ class Keeper:
             "else use the docker driver",
         )
 
-    def fork_range(self, range_id: str, limits: Limits, control: int, death: int) -> None:
-        """Hands the range's socket to the capsule. As `WarmProcess.fork_range`."""
+    def has(self, range_id: str) -> bool:
+        return range_id in self._capsules
+
+    def fork_range(self, range_id: str, number: int, limits: Limits, control: int, death: int) -> None:
+        """Hands the range's socket to the capsule, which ends the range it had. As `WarmProcess.fork_range`."""
         try:
             capsule = self._capsules[range_id]
             wire.send(capsule.sock, {"verb": "open", "range": range_id, "limits": asdict(limits)}, [control, death])
@@ -161,7 +164,7 @@ class Keeper:
                 f"Range {range_id} could not be opened: its capsule is gone ({exc})", remedy="Try again"
             ) from exc
 
-    def kill_range(self, range_id: str) -> None:
+    def kill_range(self, range_id: str, number: int) -> None:
         """The hard way: the capsule's first process ends with its socket, and everything in it with that."""
         capsule = self._capsules.get(range_id)
         if capsule is not None:

@@ -48,6 +48,7 @@ STORE = "/srv"  # the writable folder programs of a node share, where their spec
 TIMED_OUT = 124  # exit code, as timeout(1) has it
 OUTPUT_LIMIT = 8 << 20  # bytes kept of a command's stdout and of its stderr
 DEATH_SECONDS = 1.0
+FROZEN_SECONDS = 1.0  # how long the old range of a reset stands still before it is ended: several launches
 
 
 class NetnsDriver(Driver):
@@ -71,6 +72,7 @@ class NetnsDriver(Driver):
         self._owner = Owner.ourselves()
         self.warm = WarmProcess(self._owner, user, preload, execed)
         self._ranges: dict[str, Range] = {}
+        self._leaving: dict[Range, asyncio.Task[None]] = {}  # old ranges of resets
         self._jobs = itertools.count(1)
 
     @classmethod
@@ -86,13 +88,17 @@ class NetnsDriver(Driver):
         if known is not None:
             await asyncio.shield(known.opened)
             return
+        await self._open(range_id, limits)
+
+    async def _open(self, range_id: str, limits: Limits, old: Range | None = None) -> None:
+        """`old` is let go of when the request for the new one is on its way."""
         ours, theirs = wire.pair()
         death, held = os.pipe2(os.O_CLOEXEC)
         ours.setblocking(False)
-        made = self._ranges[range_id] = Range(range_id, limits, ours, death, self._ended)
+        made = self._ranges[range_id] = Range(range_id, next(self._jobs), limits, ours, death, self._ended)
         try:
             await self.warm.start()
-            self.warm.fork_range(range_id, limits, theirs.fileno(), held)
+            self.warm.fork_range(range_id, made.number, limits, theirs.fileno(), held)
         except BaseException as exc:
             made.closing = True
             made.finish(str(exc))
@@ -101,6 +107,8 @@ class NetnsDriver(Driver):
         finally:
             theirs.close()
             os.close(held)
+            if old is not None:
+                self._leave(old)
         try:
             await asyncio.wait_for(asyncio.shield(made.opened), REQUEST_SECONDS)
         except TimeoutError as exc:
@@ -109,6 +117,29 @@ class NetnsDriver(Driver):
         except DriverError:
             await self.close(range_id)
             raise
+
+    async def reopen(self, range_id: str, limits: Limits) -> None:
+        """The old range is frozen at once and ended when the new one has come up: 21 processes that die at the same time
+        would take a quarter of a launch's processors."""
+        for earlier in self._leaving:
+            if earlier.range_id == range_id:
+                earlier.unwanted.set()
+        old = self._ranges.get(range_id)
+        if old is not None:
+            old.closing = True
+        await self._open(range_id, limits, old)
+
+    def _leave(self, old: Range) -> None:
+        old.leave("it was reset")
+        self._leaving[old] = asyncio.get_running_loop().create_task(self._end_soon(old))
+
+    async def _end_soon(self, old: Range) -> None:
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(old.unwanted.wait(), FROZEN_SECONDS)
+            await self._end(old)
+        finally:
+            self._leaving.pop(old, None)
 
     def _ended(self, of: Range) -> None:
         if self._ranges.get(of.range_id) is of:
@@ -369,15 +400,24 @@ class NetnsDriver(Driver):
                 await of.kill(*of.hang_ups.pop())
 
     async def close(self, range_id: str) -> None:
+        ending = []
+        for old, task in self._leaving.items():
+            if old.range_id == range_id:
+                old.unwanted.set()
+                ending.append(task)
         of = self._ranges.get(range_id)
-        if of is None:
-            return
+        if of is not None:
+            await self._end(of)
+        if ending:
+            await asyncio.wait(ending)
+
+    async def _end(self, of: Range) -> None:
         of.closing = True
         of.finish("it was closed")
         try:
             await asyncio.wait_for(of.dead.wait(), DEATH_SECONDS)
         except TimeoutError:
-            self.warm.kill_range(range_id)
+            self.warm.kill_range(of.range_id, of.number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(of.dead.wait(), DEATH_SECONDS)
         finally:
@@ -385,12 +425,16 @@ class NetnsDriver(Driver):
 
     async def sweep(self, keep: frozenset[str] = frozenset()) -> Swept:
         """Closes our own ranges that are not kept and ends those whose owner is gone. A living owner's are its own."""
-        ours = [range_id for range_id in self._ranges if range_id not in keep]
+        ours = self._of_ours() - keep
         await asyncio.gather(*(self.close(range_id) for range_id in ours))
         removed = await asyncio.to_thread(end_leftovers, self._owner, keep)
         ranges = removed.pop("ranges", 0) + len(ours)
         return Swept({"ranges": ranges, **removed} if ranges else removed)
 
     async def aclose(self) -> None:
-        await asyncio.gather(*(self.close(range_id) for range_id in list(self._ranges)))
+        await asyncio.gather(*(self.close(range_id) for range_id in self._of_ours()))
         await self.warm.stop()
+
+    def _of_ours(self) -> set[str]:
+        """Ids of every range that has processes of ours, those of resets that are still leaving with them."""
+        return {*self._ranges, *(old.range_id for old in self._leaving)}

@@ -7,6 +7,7 @@ never theirs, and a range nobody listens to is no longer read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -71,13 +72,20 @@ class Program:
 
 
 class Range:
-    """`on_end` is called once, when the range is over for whatever reason."""
+    """`on_end` is called once, when the range is over for whatever reason. `number` is its own among all of its driver,
+    those before a reset with the same id too."""
 
     def __init__(
-        self, range_id: str, limits: Limits, control: socket.socket, death: int, on_end: Callable[[Range], None]
+        self,
+        range_id: str,
+        number: int,
+        limits: Limits,
+        control: socket.socket,
+        death: int,
+        on_end: Callable[[Range], None],
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.range_id, self.limits = range_id, limits
+        self.range_id, self.number, self.limits = range_id, number, limits
         self.opened: asyncio.Future[None] = loop.create_future()
         self.running = asyncio.Event()  # cleared while paused
         self.running.set()
@@ -90,6 +98,7 @@ class Range:
         self.hang_ups: list[tuple[str, int]] = []  # (node, job) of terminals that were closed while all stood still
         self.queue: asyncio.Queue[AgentMessage | None] = asyncio.Queue()
         self.dead = asyncio.Event()  # nothing of it is left
+        self.unwanted = asyncio.Event()  # what was left in a reset is to end at once
         self.closing = self.ended = False
         self._on_end = on_end
         self._control, self._death = control, death
@@ -271,8 +280,18 @@ class Range:
             os.close(self._death)
             self._death = -1
 
+    def leave(self, why: str) -> None:
+        """Nothing of it is heard, runs or can be asked any more, but its processes end only with `finish`."""
+        with contextlib.suppress(OSError):  # a supervisor that takes no request now: `finish` ends it as it is
+            wire.send(self._control, {"id": 0, "verb": "pause"})
+        self._let_go(why)
+
     def finish(self, why: str) -> None:
         """Lets go of everything; whoever waits is told. Closing the control socket is what ends the processes."""
+        self._let_go(why)
+        self._control.close()
+
+    def _let_go(self, why: str) -> None:
         if self.ended:
             return
         for job in list(self.programs):
@@ -283,7 +302,6 @@ class Range:
         self.ended = True
         self.fail_opening(why)
         asyncio.get_running_loop().remove_reader(self._control)
-        self._control.close()
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(DriverError(f"Range {self.range_id} ended", remedy="Launch it again"))

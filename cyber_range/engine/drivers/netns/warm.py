@@ -112,22 +112,26 @@ class WarmProcess:
             self._socket.close()
             self._socket = None
 
-    def fork_range(self, range_id: str, limits: Limits, control: int, death: int) -> None:
-        """Asks for a new range; it answers on its own control socket."""
+    def fork_range(self, range_id: str, number: int, limits: Limits, control: int, death: int) -> None:
+        """Asks for a new range; it answers on its own control socket. `number` is what `kill_range` knows it by."""
         try:
             if self._socket is None:
                 raise BrokenPipeError("it has just ended")
-            wire.send(self._socket, {"verb": "open", "range": range_id, "limits": asdict(limits)}, [control, death])
+            wire.send(
+                self._socket,
+                {"verb": "open", "range": range_id, "number": number, "limits": asdict(limits)},
+                [control, death],
+            )
         except OSError as exc:
             raise DriverError(
                 f"Range {range_id} could not be opened: the warm process is gone ({exc})", remedy="Try again"
             ) from exc
 
-    def kill_range(self, range_id: str) -> None:
+    def kill_range(self, range_id: str, number: int) -> None:
         """The hard way, for a range whose supervisor does not end by itself."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                wire.send(self._socket, {"verb": "kill", "range": range_id})
+                wire.send(self._socket, {"verb": "kill", "number": number})
 
     async def stop(self) -> None:
         self._ended()

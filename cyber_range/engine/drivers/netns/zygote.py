@@ -43,6 +43,7 @@ LIBRARIES = (
 NEVER_HERE = ("scapy", "aiohttp")  # the second: pymodbus would load it for a web page of its own, 10 MB of it
 POOL, POOL_HEADER = 1 << 14, 48  # bytes, of CPython's small object allocator on 64-bit machines since 3.10
 MOST_HOLES = 4000
+MOST_REMEMBERED = 1000  # supervisors, before those that have ended are forgotten
 
 
 def fill_holes() -> list[bytes]:
@@ -133,7 +134,7 @@ def main() -> None:
 
 
 def serve(sock: socket.socket, sources: tree.Sources, owner: str) -> None:
-    supervisors: dict[str, int] = {}
+    supervisors: dict[int, int] = {}  # pids by the range's number
     while (received := wire.receive(sock)) is not None:
         message, fds = received
         if message["verb"] == "open":
@@ -146,11 +147,13 @@ def serve(sock: socket.socket, sources: tree.Sources, owner: str) -> None:
             if pid == 0:
                 sock.close()
                 fork_range(control, death, message, sources, owner)
-            supervisors[message["range"]] = pid
+            if len(supervisors) >= MOST_REMEMBERED:
+                supervisors = {number: one for number, one in supervisors.items() if is_ours(one)}
+            supervisors[message["number"]] = pid
             control.close()
             os.close(death)
         elif message["verb"] == "kill":
-            pid = supervisors.pop(message["range"], 0)
+            pid = supervisors.pop(message["number"], 0)
             if pid > 0 and is_ours(pid):
                 os.kill(pid, signal.SIGKILL)
 
