@@ -69,7 +69,7 @@ READ_TWO = bytes.fromhex("000100000006010300000002")
 
 async def poll(targets: list[str], emit: Any) -> None:
     """Reads two registers of each target once a second over connections that stay; says how many answered each round."""
-    links = [await asyncio.open_connection(target, 502) for target in targets]
+    links = [await connected(target) for target in targets]
     while True:
         answers = 0
         for _, writer in links:
@@ -78,6 +78,15 @@ async def poll(targets: list[str], emit: Any) -> None:
             answers += len(await asyncio.wait_for(reader.readexactly(13), 30.0)) == 13
         emit("polled", answers=answers)
         await asyncio.sleep(1.0)
+
+
+async def connected(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Servers start beside their master and may not listen yet."""
+    while True:
+        try:
+            return await asyncio.open_connection(target, 502)
+        except OSError:
+            await asyncio.sleep(0.1)
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
