@@ -32,7 +32,11 @@ FIELDS = ("schema", "id", "version", "title", "summary", "difficulty", "duration
 
 
 class EditRefused(Exception):
-    """The edit cannot be done to this draft; the text says why and what to do."""
+    """The edit cannot be done to this draft; the text says why and what to do, `field` in which control of the form."""
+
+    def __init__(self, said: str, *, field: str | None = None) -> None:
+        super().__init__(said)
+        self.field = field
 
 
 def apply(data: Any, edit: Data) -> Data:

@@ -21,7 +21,7 @@ from cyber_range.engine.scenario.model import Scenario
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`node` and `zone`: what of the drawing it concerns, "" for none."""
+    """`node` and `zone`: what of the drawing it concerns, "" for none; `path`: place in the data, for the field of a form."""
 
     file: str
     line: int
@@ -30,6 +30,7 @@ class Fault:
     remedy: str
     node: str = ""
     zone: str = ""
+    path: tuple[str | int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,6 +70,7 @@ def _told(problem: Mapping[str, Any], data: Mapping[str, Any]) -> Fault:
         str(problem["remedy"]) if english else in_chinese(str(problem["remedy"])),
         _of("nodes", steps, data),
         _of("zones", steps, data),
+        tuple(steps),
     )
 
 
@@ -161,6 +163,7 @@ _SENTENCES: tuple[tuple[str, Any], ...] = tuple(
         (r"(\S+) is no ATT&CK for ICS technique id; they look like T0836", "“{1}”不是 ATT&CK for ICS 技术编号，应像 T0836 这样"),
         (r"options go with expects: decision, and only with it", "options 只和 expects: decision 一起用，有决定就必须有选项"),
         # the text
+        (r"(?:this is not YAML: )?nested deeper than (\d+) levels", "嵌套超过 {1} 层"),
         (r"this is not YAML: could not find expected ':'", "这里不是正确的 YAML：缺少冒号“:”"),
         (r"this is not YAML: (?:mapping values are not allowed.*)", "这里不是正确的 YAML：一行里多了冒号“:”，或缩进不对"),
         (r"this is not YAML: found character '\\t'.*", "这里不是正确的 YAML：缩进里有制表符，请改用空格"),
@@ -169,7 +172,6 @@ _SENTENCES: tuple[tuple[str, Any], ...] = tuple(
         (r"this is not YAML: (.+)", "这里不是正确的 YAML：{1}"),
         (r'"(.+)" is written twice', "“{1}”写了两次"),
         (r"the document is not a mapping", "最外层不是“键: 值”"),
-        (r"nested deeper than 40 levels", "嵌套超过 40 层"),
         (r"a key must be a plain word", "键必须是一个普通的词"),
         (r"this value cannot be read: (.+)", "这个值读不懂：{1}"),
         (r"(\S+) stands in scenario\.yml and in story\.yml", "{1} 在 scenario.yml 和 story.yml 里各写了一次"),

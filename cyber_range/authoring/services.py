@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from cyber_range.authoring import sources
+from cyber_range.authoring import script, sources
 from cyber_range.authoring.edits import EditRefused, apply, followed
 from cyber_range.authoring.faults import Fault, judge
 from cyber_range.authoring.text import parse, rewrite
@@ -31,7 +31,9 @@ SEEDS = tuple(str(number) for number in range(1, 9))  # draws tried for room bef
 
 
 class Refused(Exception):
-    """The request is understood and not possible now; the text says why and what to do."""
+    """The request is understood and not possible now; the text says why and what to do, `field` in which control."""
+
+    field: str | None = None
 
 
 class Conflict(Refused):
@@ -92,17 +94,21 @@ def change(*, scenario: WrittenScenario, revision: int, edit: dict[str, Any], by
     except UnicodeEncodeError:
         raise Refused(_("文字里有无法保存的字符。")) from None
     try:
-        data = apply(parse(text), edit)
+        if script.is_script(edit):
+            files = script.changed(row.files, edit)
+        else:
+            files = row.files | {MAIN: rewrite(text, apply(parse(text), edit))}
+            if STORY in files:
+                files[STORY] = followed(files[STORY], edit)
     except ScenarioError as error:
         raise Refused(
-            _("scenario.yml 第 %(line)s 行不是正确的 YAML，表单和图暂时不能改它。请先在“文件”里改好。")
-            % {"line": error.detail["line"]}
+            _("%(file)s 第 %(line)s 行不是正确的 YAML，表单和图暂时不能改它。请先在“文件”里改好。")
+            % {"file": error.detail["file"], "line": error.detail["line"]}
         ) from error
     except EditRefused as error:
-        raise Refused(str(error)) from error
-    files = row.files | {MAIN: rewrite(text, data)}
-    if STORY in files:
-        files[STORY] = followed(files[STORY], edit)
+        refused = Refused(str(error))
+        refused.field = error.field
+        raise refused from error
     return _saved(row, files, by, str(edit.get("do")))
 
 

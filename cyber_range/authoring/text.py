@@ -18,7 +18,6 @@ import yaml
 from cyber_range.engine.errors import ScenarioError
 from cyber_range.engine.scenario import load as loader
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WIDTH = 118
 _FLOW = 110  # a mapping or list of plain values up to this length stands on one line, as people write it
 
@@ -26,7 +25,7 @@ _FLOW = 110  # a mapping or list of plain values up to this length stands on one
 def parse(text: str, file: str = "scenario.yml") -> Any:
     """The data of a YAML text as the engine's loader reads it (`yes` is a word, 12:30 no number). ScenarioError with line."""
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = loader._compose(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -117,7 +116,7 @@ def _plain(value: Any) -> str:
 
 
 def _rewritten(text: str, new: Mapping[str, Any]) -> str | None:
-    root = yaml.compose(text, Loader=_Loader)
+    root = loader._compose(text)
     old = parse(text)
     if not isinstance(root, yaml.MappingNode) or root.flow_style or not isinstance(old, dict):
         return None

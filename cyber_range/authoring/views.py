@@ -24,6 +24,8 @@ from cyber_range.authoring.completion import allowed, schema
 from cyber_range.authoring.edits import ROLES
 from cyber_range.authoring.picture import picture
 from cyber_range.authoring.preview import shown
+from cyber_range.authoring.script import joined, script
+from cyber_range.authoring.script_config import script_config
 from cyber_range.authoring.text import parse
 from cyber_range.authoring.versions import compare
 from cyber_range.authoring.words import cells, kinds, pane_words, roles
@@ -202,6 +204,7 @@ def editor(request: HttpRequest, pk: int) -> HttpResponse:
                 "roles": [{"value": role, "word": roles()[role]} for role in ROLES],
                 "uses": [{"value": use, "zh": one.zh, "en": one.en, "roles": one.roles} for use, one in USES.items()],
                 "words": pane_words(),
+                "script": script_config(),
             },
         },
     )
@@ -221,6 +224,7 @@ def _state(row: WrittenScenario) -> dict[str, Any]:
         "title": row.title,
         "files": row.files,
         "picture": picture(data),
+        "script": script(joined(row.files)) if readable else script(None),
         "readable": readable,
         "valid": form is not None,
         "faults": [fault.as_dict() for fault in faults],
@@ -252,7 +256,7 @@ def _answer(request: HttpRequest, pk: int, work: Any) -> JsonResponse:
     except services.Conflict as conflict:
         return JsonResponse({"error": str(conflict), "state": _state(_own(request, pk))}, status=409)
     except services.Refused as refused:
-        return JsonResponse({"error": str(refused)}, status=422)
+        return JsonResponse({"error": str(refused), "field": refused.field}, status=422)
     except (TypeError, ValueError):
         raise Http404 from None
     return JsonResponse({"state": _state(row)})

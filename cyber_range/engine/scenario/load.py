@@ -46,6 +46,7 @@ MoreChecks = Callable[[Scenario], Iterable[tuple[Path_, str, str]]]
 _FILE_LIMIT = 256 * 1024  # one file of nodes/; they travel inside program specs
 _FILES_LIMIT = 2 * 1024 * 1024
 _YAML_LIMIT = 1024 * 1024
+_DEEPEST = 100  # levels that are read at all; the form takes 40
 _FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -170,10 +171,22 @@ def _read_yaml(path: Path, places: _Places, root: Path_) -> Any:
 
 
 def _compose(text: str) -> yaml.Node | None:
-    """By libyaml where it is there: the same lines, a tenth of the time. A mistake is told by the other one's words."""
+    """By libyaml where it is there: the same lines, a fifth of the time. A mistake is told by the other one's words.
+
+    libyaml's composer calls itself for each level, on the stack of C: what is nested too deep must not reach it.
+    """
+    depth = 0
     try:
+        for event in yaml.parse(text, Loader=_FAST):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > _DEEPEST:
+                    mark: Any = event.start_mark
+                    raise yaml.MarkedYAMLError(problem=f"nested deeper than {_DEEPEST} levels", problem_mark=mark)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
         return yaml.compose(text, Loader=_FAST)
-    except yaml.YAMLError:
+    except (yaml.scanner.ScannerError, yaml.parser.ParserError, yaml.composer.ComposerError):
         return yaml.compose(text, Loader=yaml.SafeLoader)
 
 

@@ -219,3 +219,11 @@ def test_schema_accepts_what_the_loader_accepts_and_no_more() -> None:
 
     assert list(validator.iter_errors(document)) == []
     assert [error.validator for error in validator.iter_errors({**document, "nods": []})] == ["additionalProperties"]
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "- " * 50_000 + "a", "? " * 50_000, "{a: " * 50_000])
+def test_a_text_nested_without_end_is_a_mistake_and_no_crash(tmp_path: Path, text: str) -> None:
+    (tmp_path / "scenario.yml").write_text(text)
+
+    with pytest.raises(ScenarioError, match="nested deeper than 100 levels"):
+        load(tmp_path)
