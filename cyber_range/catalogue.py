@@ -11,11 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import QuerySet
+
 from cyber_range.engine.errors import ScenarioError
 from cyber_range.engine.lab.written import digest_of, read
 from cyber_range.engine.scenario.load import digest, load
 from cyber_range.engine.scenario.model import Scenario
-from cyber_range.written import KEY, KEY_DIGITS, ScenarioVersion
+from cyber_range.written import KEY, KEY_DIGITS, TRIAL_KEY, DraftTrial, ScenarioVersion
 
 if TYPE_CHECKING:
     from lms.accounts.models import Organisation
@@ -28,11 +30,13 @@ class Entry:
     scenario: Scenario
     digest: str
     written: str = ""  # digest of a version written in the browser
+    trial: bool = False  # of a draft that is only tried out
 
     @property
     def key(self) -> str:
         """How rows name it: a packaged one by its id, a version by its hash."""
-        return f"{KEY}{self.written[:KEY_DIGITS]}" if self.written else self.scenario.id
+        prefix = TRIAL_KEY if self.trial else KEY
+        return f"{prefix}{self.written[:KEY_DIGITS]}" if self.written else self.scenario.id
 
 
 @lru_cache(maxsize=64)
@@ -74,9 +78,12 @@ def faults() -> list[str]:
     return found
 
 
-def entry(scenario_id: str, organisation: Organisation | None = None) -> Entry:
-    """The scenario of that id. LookupError names those there are. With an organisation, of versions only its own."""
+def entry(scenario_id: str, organisation: Organisation | None = None, *, trials: bool = False) -> Entry:
+    """The scenario of that id. LookupError names those there are. With an organisation, of versions only its own, and of
+    drafts that are tried out none unless `trials`: whoever plans with them would plan with what may change."""
     if is_written(scenario_id):
+        if organisation is not None and is_trial(scenario_id) and not trials:
+            raise LookupError(f"{scenario_id!r} is a draft that is tried out; publish it first")
         return _entry_of(_version(scenario_id, organisation))
     for one in entries():
         if one.scenario.id == scenario_id:
@@ -86,15 +93,18 @@ def entry(scenario_id: str, organisation: Organisation | None = None) -> Entry:
 
 
 def is_written(scenario_id: str) -> bool:
-    return scenario_id.startswith(KEY) and len(scenario_id) == len(KEY) + KEY_DIGITS
+    return scenario_id.startswith((KEY, TRIAL_KEY)) and len(scenario_id) == len(KEY) + KEY_DIGITS
+
+
+def is_trial(scenario_id: str) -> bool:
+    return is_written(scenario_id) and scenario_id.startswith(TRIAL_KEY)
 
 
 def belongs_to(scenario_id: str, organisations: Collection[int]) -> bool:
     """Packaged ones belong to everybody, a version to the organisation that wrote it."""
     if not is_written(scenario_id):
         return True
-    digits = scenario_id.removeprefix(KEY)
-    return ScenarioVersion.objects.filter(digest__startswith=digits, scenario__organisation__in=organisations).exists()
+    return _rows(scenario_id).filter(scenario__organisation__in=organisations).exists()
 
 
 def offered_to(organisations: Collection[int]) -> list[tuple[ScenarioVersion, Entry]]:
@@ -113,11 +123,17 @@ def sent_to(client: Any, scenario_id: str) -> str:
     return row.digest
 
 
-def _version(scenario_id: str, organisation: Organisation | None) -> ScenarioVersion:
-    found = ScenarioVersion.objects.filter(digest__startswith=scenario_id.removeprefix(KEY))
+def _rows(scenario_id: str) -> QuerySet[Any]:
+    """Versions, or drafts tried out, of that name."""
+    rows = DraftTrial.objects if is_trial(scenario_id) else ScenarioVersion.objects
+    return rows.filter(digest__startswith=scenario_id.partition("-")[2])
+
+
+def _version(scenario_id: str, organisation: Organisation | None) -> ScenarioVersion | DraftTrial:
+    found = _rows(scenario_id)
     if organisation is not None:
         found = found.filter(scenario__organisation=organisation)
-    row = found.order_by("pk").first()
+    row: ScenarioVersion | DraftTrial | None = found.order_by("pk").first()
     if row is None:
         raise LookupError(f"no version {scenario_id!r}")
     return row
@@ -126,8 +142,8 @@ def _version(scenario_id: str, organisation: Organisation | None) -> ScenarioVer
 _READ: dict[str, Entry] = {}  # a few checked versions; their texts cannot change
 
 
-def _entry_of(row: ScenarioVersion) -> Entry:
-    known = _READ.get(row.digest)
+def _entry_of(row: ScenarioVersion | DraftTrial) -> Entry:
+    known = _READ.get(row.key)
     if known is None:
         if digest_of(row.files) != row.digest:
             raise LookupError(f"version {row.pk} is not what was published")
@@ -137,5 +153,5 @@ def _entry_of(row: ScenarioVersion) -> Entry:
             raise LookupError(f"version {row.pk} cannot be built any more: {error}") from error
         if len(_READ) >= 64:
             _READ.pop(next(iter(_READ)))
-        known = _READ[row.digest] = Entry(scenario, digest(scenario), row.digest)
+        known = _READ[row.key] = Entry(scenario, digest(scenario), row.digest, isinstance(row, DraftTrial))
     return known

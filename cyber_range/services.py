@@ -44,7 +44,8 @@ def request_range(
     """Writes the instance and the job that launches it."""
     with transaction.atomic():
         try:
-            entry = catalogue.entry(scenario, organisation)
+            # A draft may be tried out, and nothing else be done with it.
+            entry = catalogue.entry(scenario, organisation, trials=purpose == Instance.Purpose.PRACTICE)
         except LookupError as error:
             raise RangeRefused(_("没有场景“%(name)s”。请从场景目录中选择。") % {"name": scenario}) from error
         # The organisation's row is the lock under which its ranges are counted.

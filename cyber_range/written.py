@@ -16,6 +16,7 @@ from lms.accounts.models import Organisation, User
 from lms.accounts.rules import Role, organisation_ids
 
 KEY = "own-"  # a version's name among scenarios; packaged names have at most 31 characters
+TRIAL_KEY = "try-"  # the name of a draft that is tried out
 KEY_DIGITS = 40  # hexadecimal digits of its hash that follow: 160 bits
 
 
@@ -127,3 +128,34 @@ class ScenarioVersion(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         raise ImmutableError("a version is never deleted: archive its scenario")
+
+
+class DraftTrial(models.Model):
+    """A draft as it stood when somebody tried it out: no version, listed nowhere, chosen by no drill. It lives as long as
+    its range; the next try of the scenario takes away what no range needs any more."""
+
+    scenario = models.ForeignKey(WrittenScenario, models.CASCADE, related_name="trials")
+    revision = models.PositiveIntegerField()
+    files = models.JSONField()
+    digest = models.CharField(_("摘要"), max_length=64)
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    started_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("草稿试运行")
+        verbose_name_plural = _("草稿试运行")
+        constraints: ClassVar = [
+            # The same texts are tried under one name.
+            models.UniqueConstraint(fields=["scenario", "digest"], name="trial_named_once"),
+        ]
+        indexes: ClassVar = [
+            # Which texts does this hash name? (launch)
+            models.Index(fields=["digest"], name="trial_by_digest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scenario} r{self.revision}"
+
+    @property
+    def key(self) -> str:
+        return f"{TRIAL_KEY}{self.digest[:KEY_DIGITS]}"

@@ -18,6 +18,7 @@ audit.WORDS |= {
     "scenario.created": _("新建自编场景"),
     "scenario.changed": _("修改自编场景"),
     "scenario.published": _("发布场景版本"),
+    "scenario.tried": _("试运行场景草稿"),
     "scenario.archived": _("归档自编场景"),
     "scenario.restored": _("取消归档自编场景"),
 }

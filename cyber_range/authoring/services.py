@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from cyber_range import services as ranges
 from cyber_range.authoring import script, sources
 from cyber_range.authoring.edits import EditRefused, apply, followed
 from cyber_range.authoring.faults import Fault, judge
@@ -20,7 +21,8 @@ from cyber_range.engine.errors import ScenarioError
 from cyber_range.engine.lab.written import ALL_BYTES, BRIEF, FILE_NAME, MAIN, MOST_FILES, YAMLS, digest_of
 from cyber_range.engine.scenario.load import digest as form_digest
 from cyber_range.engine.scenario.model import Scenario
-from cyber_range.written import ScenarioVersion, WrittenScenario
+from cyber_range.models import Instance
+from cyber_range.written import DraftTrial, ScenarioVersion, WrittenScenario
 from lms.accounts import audit
 from lms.accounts.models import AuditEntry, Organisation, User
 
@@ -260,6 +262,34 @@ def _next_version(version: str, used: set[str]) -> str:
     while f"{major}.{minor}.{patch}" in used:
         patch += 1
     return f"{major}.{minor}.{patch}"
+
+
+def try_draft(*, scenario: WrittenScenario, revision: int, by: User) -> Instance:
+    """A practice range of the draft as it stands, published or not. Refused with what it lacks."""
+    row = _open(scenario, revision)
+    form, faults = judged(row)
+    if form is None:
+        raise Refused(_("草稿还不能试运行，有 %(n)d 处问题：%(faults)s") % {
+            "n": len(faults), "faults": "；".join(_in_short(one) for one in faults[:3]) + ("……" if len(faults) > 3 else "")
+        })  # fmt: skip
+    with transaction.atomic():
+        trial, _new = DraftTrial.objects.update_or_create(
+            scenario=row, digest=digest_of(row.files),
+            defaults={"revision": row.revision, "files": row.files, "author": by, "started_at": timezone.now()},
+        )  # fmt: skip
+        for old in row.trials.exclude(pk=trial.pk).defer("files"):
+            if not Instance.objects.living().filter(scenario=old.key).exists():
+                old.delete()
+        instance, _job = ranges.request_range(scenario=trial.key, organisation=row.organisation, by=by)
+        instance.title = _("%(title)s（草稿试运行）") % {"title": _one_line(form.title.zh, 100)}
+        instance.save(update_fields=["title"])
+        audit.record("scenario.tried", row, by=by, organisation=row.organisation, revision=row.revision)
+    return instance
+
+
+def _in_short(fault: Fault) -> str:
+    place = _("%(file)s 第 %(line)s 行") % {"file": fault.file, "line": fault.line} if fault.line else fault.file
+    return f"{place} {fault.where} {fault.what}" + (f"（{fault.remedy}）" if fault.remedy else "")
 
 
 def archive(*, scenario: WrittenScenario, by: User) -> None:

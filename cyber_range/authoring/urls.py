@@ -13,6 +13,7 @@ urlpatterns = [
     path("write/<int:pk>/undo/", views.editor_undo, name="editor_undo"),
     path("write/<int:pk>/allowed/", views.editor_allowed, name="editor_allowed"),
     path("write/<int:pk>/preview/", views.preview_draft, name="preview_draft"),
+    path("write/<int:pk>/try/", views.try_draft, name="try_draft"),
     path("write/<int:pk>/publish/", views.publish, name="publish"),
     path("write/<int:pk>/versions/", views.versions, name="versions"),
     re_path(r"^write/(?P<pk>\d+)/(?P<verb>archive|restore)/$", views.archive, name="archive"),

@@ -99,6 +99,8 @@ def create(request: HttpRequest) -> HttpResponse:
 def _seen(request: HttpRequest, key: str) -> tuple[catalogue.Entry, ScenarioVersion | None]:
     """A packaged scenario or an own version; 404 for everything else."""
     version = None
+    if catalogue.is_trial(key):
+        raise Http404  # a draft is looked at in its editor
     if catalogue.is_written(key):
         digits = key.removeprefix(catalogue.KEY)
         version = (
@@ -354,6 +356,24 @@ def publish(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("cyber_range:editor", pk)
     messages.success(request, _("第 %(n)d 版已发布。现在可以试运行，也可以在演练计划里选用。") % {"n": version.number})
     return redirect("cyber_range:preview", version.key)
+
+
+@login_required
+@require_POST
+def try_draft(request: HttpRequest, pk: int) -> HttpResponse:
+    """A practice range of the draft, before anybody else may use it."""
+    _training(request)
+    row = _own(request, pk)
+    try:
+        revision = int(request.POST.get("revision") or 0)
+    except ValueError:
+        raise Http404 from None
+    try:
+        instance = services.try_draft(scenario=row, revision=revision, by=request.user)
+    except (services.Refused, ranges.RangeRefused) as refused:
+        messages.error(request, str(refused))
+        return redirect("cyber_range:editor", pk)
+    return redirect("cyber_range:instance", instance.pk)
 
 
 @login_required

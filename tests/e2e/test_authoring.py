@@ -183,3 +183,151 @@ def test_a_scenario_is_written_by_dragging(visit: Callable[..., Visitor]) -> Non
     expect(page.locator(".ca-ghost")).to_have_count(0)
     page.mouse.up()
     assert text(page) == before
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_script_is_written_by_keyboard_tried_as_a_draft_and_published(
+    visit: Callable[..., Visitor], size: dict[str, int]
+) -> None:
+    trainer = visit("trainer", size=size)
+    page = begin(trainer, f"脚本灌装线 {size['width']}")
+    form = page.locator("[data-form]")
+
+    def tab(name: str) -> None:
+        page.locator('[role="tab"][aria-selected="true"]').focus()
+        for _turn in range(5):
+            if page.locator(f'[data-tab="{name}"]').get_attribute("aria-selected") == "true":
+                return
+            page.keyboard.press("ArrowRight")
+        expect(page.locator(f'[data-tab="{name}"]')).to_have_attribute("aria-selected", "true")
+
+    def press(selector: str) -> None:
+        page.locator(selector).first.focus()
+        page.keyboard.press("Enter")
+
+    def write(name: str, words: str) -> None:
+        page.locator(f'[data-form] [name="{name}"]').focus()
+        page.keyboard.type(words)
+
+    def pick(name: str, value: str) -> None:
+        page.locator(f'[data-form] [name="{name}"]').select_option(value)
+
+    def look() -> None:
+        page.evaluate("scrollTo(0, 0)")
+        assert axe_faults(page) == []
+        assert not scrolls_sideways(page)
+
+    # An objective: what is missing is said at its field, with the focus there.
+    tab("objective")
+    press('[data-focus="add objective"]')
+    write("objective.title.zh", "问出账号")
+    pick("objective.kind", "detect")
+    write("objective.points", "很多")
+    press("[data-form] [data-key=add]")
+    expect(page.locator('[data-form] [name="objective.points"]')).to_be_focused()
+    expect(form.locator(".ca-wrong")).to_contain_text("“分值”要填整数或引用，不能是“很多”")
+    look()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("15")
+    write("new.prompt.zh", "资产编号是什么")
+    write("new.answer", "${draw.asset_tag}")
+    press("[data-form] [data-key=add]")
+    expect(page.locator('[data-item="objective"]')).to_contain_text("提交答案")
+    expect(page.locator("#text")).to_have_value(
+        re.compile("id: objective\n    title: 问出账号\n    kind: detect\n    points: 15")
+    )
+    press('[data-focus="up objective objective"]')
+    expect(page.locator("[data-item]").nth(3)).to_have_attribute("data-item", "objective")
+    expect(page.locator('[data-focus="up objective objective"]')).to_be_focused()
+    picture(page, "scenario-objectives")
+    look()
+
+    # A seat with a terminal.
+    tab("seat")
+    press('[data-focus="add seat"]')
+    pick("seat.cell", "blue")
+    write("seat.title.zh", "应急组长")
+    page.locator('[data-form] [name="seat.consoles"][value="ws"]').focus()
+    page.keyboard.press("Space")
+    press("[data-form] [data-key=add]")
+    expect(page.locator('[data-item="seat"]')).to_contain_text("终端：ws")
+    look()
+
+    # An inject, written into story.yml, moved up by keyboard.
+    tab("inject")
+    press('[data-focus="add inject"]')
+    write("inject.at", "4")
+    write("inject.title.zh", "厂长来电")
+    write("inject.body.zh", "还能不能交货？")
+    pick("inject.expects", "reply")
+    press("[data-form] [data-key=add]")
+    expect(page.locator('[data-item="inject"]')).to_contain_text("第 4 分钟")
+    press('[data-focus="up inject inject"]')
+    expect(page.locator("[data-item]").first).to_have_attribute("data-item", "inject")
+    picture(page, "scenario-injects")
+    look()
+
+    # A campaign step wants an attacker; then technique, step and parameters. What it leaves open is a fault at its field.
+    tab("network")
+    press('[data-add="attacker"]')
+    page.locator("[data-form] [name=title]").focus()
+    page.keyboard.type("外来电脑")
+    page.keyboard.press("Enter")
+    expect(card(page, "attacker")).to_be_visible()
+    for name, technique, step, args in (
+        ("接入", "T0864", "foothold", {"how": "U 盘"}), ("认出设备", "T0888", "identify", {}),
+    ):  # fmt: skip
+        tab("step")
+        press('[data-focus="add step"]')
+        pick("technique", technique)
+        pick("step", step)
+        write("step.title.zh", name)
+        pick("step.node", "attacker")
+        for key, value in args.items():
+            write(f"args.{key}", value)
+        if step == "identify":
+            page.locator('[data-form] [name="step.after"][value="step"]').focus()
+            page.keyboard.press("Space")
+        press("[data-form] [data-key=add]")
+        expect(page.locator(".ca-step").last).to_contain_text(name)
+    expect(page.locator(".ca-edge-after")).to_have_count(1)
+    expect(page.locator("#text")).to_have_value(
+        re.compile(r"technique: T0888, title: 认出设备, node: attacker, step: identify, after: \[step\]")
+    )
+    picture(page, "scenario-campaign")
+    look()
+
+    # Wrong: said at the field, with its line; a try says what the draft lacks.
+    page.locator("#text").fill(text(page).replace("points: 15", "points: 0"))
+    expect(page.locator("[data-publish]")).to_be_disabled()
+    page.get_by_role("button", name="试运行草稿").click()
+    expect(
+        page.get_by_text(re.compile("草稿还不能试运行，有 1 处问题：scenario.yml 第 .* 行 目标“objective” › points"))
+    ).to_be_visible()
+    tab("objective")
+    press('[data-focus="objective objective"]')
+    expect(form.locator(".ca-wrong")).to_contain_text("不能小于 1")
+    write("objective.points", "")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("15")
+    press("[data-form] [data-key=apply]")
+    expect(page.locator("[data-faults]")).to_contain_text("没有问题，可以发布")
+
+    # Tried as it stands, listed nowhere; then published.
+    editor = page.url
+    page.get_by_role("button", name="试运行草稿").click()
+    page.wait_for_url(re.compile(r"/range/instances/\d+/"))
+    expect(page.get_by_role("main")).to_contain_text("草稿试运行")
+    expect(page.locator(".cr-nodes")).to_contain_text("attacker", timeout=180_000)
+    look()
+    page.get_by_role("button", name="结束靶场").click()
+    page.wait_for_url(re.compile("/range/$"))
+    page.goto(f"{trainer.url}/range/write/")
+    expect(page.locator("#source")).not_to_contain_text(f"脚本灌装线 {size['width']}")
+    page.goto(editor)
+    page.get_by_role("button", name="发布版本").click()
+    page.wait_for_url(re.compile("/range/preview/own-"))
+    expect(page.get_by_role("main")).to_contain_text("厂长来电")
+    look()
+    # The browser notes the refusal that was asked for.
+    trainer.complaints[:] = [one for one in trainer.complaints if "status of 422" not in one]

@@ -63,7 +63,7 @@ export class Draft extends EventTarget {
       this.#take(said.state);
       return { ...this.#failed(said.error), conflict: true };
     }
-    if (!answer.ok || !said.state) return this.#failed(said.error ?? this.words.offline);
+    if (!answer.ok || !said.state) return { ...this.#failed(said.error ?? this.words.offline), field: said.field };
     const before = this.state;
     if (keep && said.state.revision !== before.revision) {
       this.past.push(before.files);

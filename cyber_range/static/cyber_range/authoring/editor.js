@@ -4,6 +4,7 @@ import { el, icon, said } from "./dom.js";
 import { Draft } from "./draft.js";
 import { Forms } from "./forms.js";
 import { Pane } from "./pane.js";
+import { Script } from "./script.js";
 
 const config = JSON.parse(document.getElementById("ca-config").textContent);
 const words = config.words;
@@ -16,6 +17,7 @@ function choose(what, go) {
   chosen = what;
   forms.render(chosen, true);
   canvas.render(chosen);
+  script.render(chosen);
   if (what.name) pane.reveal(what.name);
   // On a narrow screen the form stands below the drawing: bring it into sight and the keyboard with it.
   if (go && matchMedia("(max-width: 1199px)").matches) {
@@ -53,18 +55,28 @@ function faults() {
 
 function show() {
   canvas.render(chosen);
+  script.render(chosen);
+  find("refs").replaceChildren(...draft.state.script.references.map((one) => el("option", { value: one })));
   forms.render(chosen, false);
   pane.render();
   find("faults").replaceChildren(...faults());
   find("undo").disabled = config.archived || !draft.past.length;
   find("redo").disabled = config.archived || !draft.future.length;
-  find("revision").value = draft.state.revision;
+  for (const one of document.querySelectorAll("[data-revision]")) one.value = draft.state.revision;
+  find("try").disabled = config.archived;
   find("publish").disabled = config.archived || !draft.state.valid;
 }
 
 const canvas = new Canvas(draft, config, choose, act);
 const forms = new Forms(draft, config, choose, act);
 const pane = new Pane(draft, config, act);
+const script = new Script(draft, config, choose, act);
+// A row that moves takes its open form with it.
+script.moved = (thing, from, to) => {
+  if (chosen.kind !== "item" || chosen.thing !== thing) return;
+  if (chosen.at === from) chosen = { ...chosen, at: to };
+  else if (chosen.at === to) chosen = { ...chosen, at: from };
+};
 
 draft.addEventListener("known", show);
 draft.addEventListener("saving", () => { find("state").textContent = words.saving; });
@@ -79,13 +91,13 @@ addEventListener("keydown", (event) => {
   if (key === "z" && !event.shiftKey) { event.preventDefault(); find("undo").click(); }
   if (key === "y" || (key === "z" && event.shiftKey)) { event.preventDefault(); find("redo").click(); }
 });
-// Publishing takes the draft as it stands: what is still being typed is saved first.
-document.querySelector(".ca-publish").addEventListener("submit", async (event) => {
+// Publishing and trying take the draft as it stands: what is still being typed is saved first.
+for (const place of document.querySelectorAll(".ca-publish, .ca-try")) place.addEventListener("submit", async (event) => {
   if (!pane.dirty) return;
   event.preventDefault();
   const form = event.target;
   await pane.flush();
-  if (draft.state.valid) { delete form.dataset.sent; form.requestSubmit(find("publish")); }
+  if (draft.state.valid || form.matches(".ca-try")) { delete form.dataset.sent; form.requestSubmit(form.querySelector("button")); }
 });
 
 show();

@@ -1,5 +1,6 @@
 // The form beside the drawing: one for the whole, one for a zone, one for a node. It can do everything the drawing can.
 import { check, el, field, input, inWords, said, select } from "./dom.js";
+import { ScriptForms } from "./script_forms.js";
 
 export class Forms {
   constructor(draft, config, choose, act) {
@@ -10,6 +11,7 @@ export class Forms {
     this.act = act;
     this.place = document.querySelector("[data-form]");
     this.shown = "";
+    this.script = new ScriptForms(draft, config, choose, act);
   }
 
   get zones() { return this.draft.state.picture.zones; }
@@ -26,12 +28,17 @@ export class Forms {
       : chosen.kind === "zone" && zone ? () => this.#zone(zone)
       : chosen.kind === "new-node" ? () => this.#newNode(chosen.role)
       : chosen.kind === "new-zone" ? () => this.#newZone()
+      : chosen.thing ? () => [this.#head(this.config.script.words[chosen.thing]), ...this.script.build(chosen)]
       : () => this.#whole();
-    const about = JSON.stringify([chosen, node ?? zone ?? this.draft.state.whole, this.zones.map((one) => [one.name, one.purdue]), this.draft.state.readable]);
+    const about = JSON.stringify([chosen, node ?? zone ?? this.draft.state.whole, this.zones.map((one) => [one.name, one.purdue]), this.draft.state.readable, chosen.thing && this.script.about(chosen)]);
     if (!force && about === this.shown) return;
     const focus = this.place.contains(document.activeElement) ? document.activeElement.name || document.activeElement.dataset.key : "";
     this.shown = about;
+    const typed = force ? [] : [...this.place.querySelectorAll("form:not([data-sent]) :is(input, textarea)")].filter((one) => !["checkbox", "hidden"].includes(one.type) && one.value !== one.dataset.was);
     this.place.replaceChildren(...(this.draft.state.readable ? [] : [el("p", { class: "text-danger" }, this.words.unreadable)]), ...form());
+    // What is being typed into another form of this place stays.
+    for (const one of this.place.querySelectorAll("input, textarea")) one.dataset.was = one.value;
+    for (const old of typed) { const now = this.place.querySelector(`[name="${CSS.escape(old.name)}"]`); if (now && now.dataset.was === old.dataset.was) now.value = old.value; }
     if (this.config.archived) for (const one of this.place.querySelectorAll("input, select, textarea, button:not([data-browse])")) one.disabled = true;
     if (focus) this.place.querySelector(`[name="${CSS.escape(focus)}"], [data-key="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
   }
