@@ -12,7 +12,7 @@ import os
 import sys
 
 sys.path.insert(0, "/opt/lianbing")  # isolated mode leaves our own folder out
-from init import NET_ADMIN, SETPCAP, drop_rights
+from rights import NET_ADMIN, SETPCAP, drop_rights
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # what a shell answers
 

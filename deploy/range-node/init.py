@@ -3,12 +3,15 @@
 Speaks JSON lines with the docker driver over the container's attached stdin and stdout:
 
     in   {"do": "hello"}                                    the driver has (re)attached
+         {"do": "prepare", "uses": [u]}                     import what these need; their processes share it
          {"do": "start", "program": p, "use": u, "spec": {}}
          {"do": "send", "program": p, "message": {}}
          {"do": "ack", "n": 17}                             everything up to line 17 is safe with the driver
+         {"do": "renew", "token": t}                        as if it had just been started, but for what was imported
          {"do": "hangup", "mark": m}                        end the session LB_SESSION=m and all it has started
     out  {"hello": {"programs": {p: exit code or null}}}    then every line that was not acknowledged, again
          {"n": 18, "p": p, "b": {...}}                      what program p said
+         {"renewed": t} or {"failed": why}                  whatever came before it belongs to the past
 
 Its one argument is JSON: {"node": name, "legs": [{ifname, ip, prefix, mac}], "routes": [[to, via]],
 "neighbours": [[ifname, ip, mac]], "keep_net_admin": bool}. Legs are found by address, because Docker attaches
@@ -25,6 +28,8 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import gc
+import importlib
 import json
 import os
 import select
@@ -36,35 +41,17 @@ import sys
 import traceback
 
 sys.path.insert(0, "/opt/lianbing")  # isolated mode leaves our own folder out
+import renewal
+from rights import NET_ADMIN, SETPCAP, drop_rights
 from sessions import HangUps
 
-NET_ADMIN, SETPCAP = 12, 8  # linux/capability.h
-PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 23, 24, 38
-CAPABILITY_VERSION_3 = 0x20080522
+PR_SET_DUMPABLE = 4
 SIOCGIFADDR, SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8915, 0x8946, 0x17
 DROPPABLE = (b'{"kind":"telemetry"', b'{"kind":"pcap"', b'{"kind":"rates"')
 BACKLOG_LIMIT = 8 * 1024 * 1024  # bytes waiting for the driver before telemetry is dropped
 KEPT_LIMIT = 4 * 1024 * 1024  # bytes of lines kept until the driver acknowledges them
 LINE_LIMIT = 16 * 1024 * 1024  # bytes of one line
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-def drop_rights(names: tuple[int, ...]) -> None:
-    """Out of the bounding set, then out of this process; PR_CAPBSET_DROP needs SETPCAP, so SETPCAP goes last."""
-    for number in sorted(names, key=lambda number: number == SETPCAP):
-        if libc.prctl(PR_CAPBSET_READ, number, 0, 0, 0) == 1 and libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), f"capability {number} does not leave the bounding set")
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
-    data = ctypes.create_string_buffer(24)
-    if libc.capget(header, data) != 0:
-        raise OSError(ctypes.get_errno(), "capget")
-    words = list(struct.unpack("=6I", data.raw))
-    for number in names:
-        for at in range(3):  # effective, permitted, inheritable of the low 32 capabilities
-            words[at] &= ~(1 << number)
-    if libc.capset(header, struct.pack("=6I", *words)) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
 
 
 def wire(config: dict) -> None:
@@ -104,6 +91,23 @@ def wire(config: dict) -> None:
             request = struct.pack("16sP16x", leg["ifname"].encode(), ctypes.addressof(command))
             with contextlib.suppress(OSError):  # a driver without the switch has nothing to switch off
                 fcntl.ioctl(asker, SIOCETHTOOL, request)
+
+
+def make_places() -> None:
+    """Where the image's links into the node's one tmpfs lead."""
+    for place in ("root", "home", "run", "srv", "log"):
+        os.makedirs(f"/tmp/{place}", mode=0o755, exist_ok=True)  # noqa: S108
+
+
+def prepare(uses: list) -> None:
+    """Between our start and the order to start a program lies a wait for the engine, which importing fills. A program that
+    cannot be imported says so itself once it is started."""
+    gc.disable()
+    for module in ("runner", *uses):
+        with contextlib.suppress(Exception):
+            importlib.import_module(f"cyber_range.engine.agents.{module}")
+    gc.freeze()  # the pages of all this stay shared with the programs
+    gc.enable()
 
 
 class Program:
@@ -162,6 +166,9 @@ class Init:
         elif what == "ack":
             while self.kept and self.kept[0][0] <= order["n"]:
                 self.kept_bytes -= len(self.kept.popleft()[1])
+        elif what == "prepare":
+            self.flush()
+            prepare(order["uses"])
         elif what == "start":
             if order["program"] not in self.programs:
                 self.start(order["program"], order["use"], order["spec"])
@@ -170,8 +177,27 @@ class Init:
             if program is not None:
                 program.unsent += json.dumps(order["message"], ensure_ascii=False).encode() + b"\n"
                 self.feed(program)
+        elif what == "renew":
+            self.renew(str(order["token"]))
         elif what == "hangup":
             self.hang_ups.begin(str(order["mark"]), self.pids())
+
+    def renew(self, token: str) -> None:
+        try:
+            renewal.renew()
+            make_places()
+        except (OSError, RecursionError) as exc:
+            self.say(b"\n" + json.dumps({"failed": f"it cannot be made new: {exc!r}"}).encode() + b"\n")
+            return
+        for fd in self.by_fd:
+            with contextlib.suppress(KeyError):
+                self.poll.unregister(fd)
+            os.close(fd)
+        awaited, poll = self.heard, self.poll
+        self.__init__(self.node)
+        self.heard, self.poll = awaited, poll
+        # begins a line: the one that was being sent may have been cut
+        self.say(b"\n" + json.dumps({"renewed": token}).encode() + b"\n")
 
     def start(self, name: str, use: str, spec: dict) -> None:
         commands_in, commands_out = os.pipe()
@@ -190,7 +216,7 @@ class Init:
                 os.dup2(commands_in, 3)
                 os.dup2(sayings_out, 4)
                 os.closerange(5, 4096)
-                from cyber_range.engine.agents.runner import serve  # only the child pays for it
+                from cyber_range.engine.agents.runner import serve  # process 1 has it already, or never needs it
 
                 code = serve(use, spec, 3, 4, self.node)
             except BaseException:
@@ -325,8 +351,7 @@ class Init:
 def main() -> int:
     config = json.loads(sys.argv[1])
     rights: tuple[int, ...] = (SETPCAP,) if config.get("keep_net_admin") else (NET_ADMIN, SETPCAP)
-    for place in ("root", "home", "run", "srv", "log"):  # the image's links into the node's one tmpfs lead there
-        os.makedirs(f"/tmp/{place}", mode=0o755, exist_ok=True)  # noqa: S108
+    make_places()
     try:
         wire(config)
         drop_rights(rights)

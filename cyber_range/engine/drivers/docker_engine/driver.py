@@ -1,6 +1,6 @@
 """The docker driver: one container per node, one bridge per zone, found again by label.
 
-The SDK blocks, so its calls run in a few threads (4 to 10 is where the engine stops getting faster); the byte
+The SDK blocks, so its calls run in some threads (from 4 on the engine gets no faster); the byte
 streams of nodes and terminals are read by the event loop itself.
 """
 
@@ -24,6 +24,8 @@ import docker.errors
 from cyber_range.engine.drivers import stores
 from cyber_range.engine.drivers.base import AgentMessage, Driver, ExecResult, Probe, Pty, Swept
 from cyber_range.engine.drivers.docker_engine import guard, image, specs
+from cyber_range.engine.drivers.docker_engine.past import Past, Spare
+from cyber_range.engine.drivers.docker_engine.removal import remove_container, remove_network
 from cyber_range.engine.drivers.docker_engine.session import Session
 from cyber_range.engine.drivers.docker_engine.terminal import DockerPty
 from cyber_range.engine.drivers.docker_engine.wires import STDOUT, Wire, demultiplexed
@@ -41,11 +43,12 @@ from cyber_range.engine.plan import (
     ZonePlan,
 )
 
-THREADS = 10
+THREADS = 14  # ten starts beside the networks
 OWNER_VARIABLE = "LIANBING_RANGE_OWNER"
 ENGINE_SECONDS = 60  # one API call; a start on a busy machine takes a few
 PROBE_SECONDS = 5  # a busy engine takes a second or two
 WIRED_SECONDS = 30.0  # from start to the init's hello
+RENEWED_SECONDS = 12.0  # until a node is as if just started; its init gives up at 10
 OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes of one command's stdout or stderr
 HANGING_UP = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s between two looks whether a session has ended
 SOCKET = "/var/run/docker.sock"
@@ -57,7 +60,12 @@ T = TypeVar("T")
 @dataclass
 class DockerRange:
     limits: Limits
+    generation: int = 0
     sessions: dict[str, Session] = field(default_factory=dict)
+    containers: dict[str, str] = field(default_factory=dict)  # node -> id, of this generation
+    networks: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # zone -> what it was made of
+    made: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # node -> what its container was made of
+    past: Past = field(default_factory=Past)
     messages: asyncio.Queue[AgentMessage | None] = field(default_factory=asyncio.Queue)
     bridges: dict[str, str] = field(default_factory=dict)  # zone -> bridge device
     hidden: set[str] = field(default_factory=set)  # zones that no sensor is shown
@@ -86,6 +94,8 @@ class DockerDriver(Driver):
         self._api: tuple[int, ...] = ()
         self._server: tuple[int, ...] = ()
         self._image = ""
+        self._wall = guard.Wall(self.owner, self._call)
+        self._warming: asyncio.Future[None] | None = None
 
     # the engine
 
@@ -133,17 +143,22 @@ class DockerDriver(Driver):
         if range_id in self._ranges:
             return
         client = await self._engine()
-        found = await self._image_and_ground(client, range_id)
-        lab = self._ranges[range_id] = DockerRange(limits)
-        networks, containers = found
+        networks, containers = await self._image_and_ground(client, range_id)
+        if self._warming is None:  # whoever opens a range is about to need the wall
+            self._warming = asyncio.ensure_future(self._wall.warm(client, self._image))
+        containers.sort(key=generation_of)
+        newest = {item["Labels"][specs.NAME]: item for item in containers}
+        lab = self._ranges[range_id] = DockerRange(limits, generation_of(containers[-1]) if containers else 0)
         for network in networks:
             said = network["Labels"]
             lab.bridges[said[specs.NAME]] = said[specs.BRIDGE]
             if said.get(specs.HIDDEN) == "true":
                 lab.hidden.add(said[specs.NAME])
         self._guard(client, range_id, lab)
+        if old := [item["Id"] for item in containers if item not in newest.values()]:
+            lab.past.end(self._call, client, old)  # a range host was killed in the middle of a reset
         try:
-            await asyncio.gather(*(self._find_again(client, range_id, lab, item) for item in containers))
+            await asyncio.gather(*(self._find_again(client, range_id, lab, item) for item in newest.values()))
         except docker.errors.DockerException as exc:
             raise wrapped(exc, "The running nodes of the range cannot be reached again", range=range_id) from exc
 
@@ -161,14 +176,14 @@ class DockerDriver(Driver):
         if lab.bridges:
             bridges = sorted(lab.bridges.values())
             scripts = [guard.rules(range_id, bridges, both_ways=both) for both in (True, False)]
-            building = self._call(guard.run_nft, client, self._image, self.owner, range_id, *scripts)
-            lab.guarding = asyncio.ensure_future(building)
+            lab.guarding = asyncio.ensure_future(self._wall.run(client, self._image, *scripts))
 
     async def _find_again(
         self, client: docker.DockerClient, range_id: str, lab: DockerRange, item: Mapping[str, Any]
     ) -> None:
         """A node that outlived its range host."""
         node, said = item["Labels"][specs.NAME], item["Labels"]
+        lab.containers[node] = item["Id"]
         lab.shells[node] = said.get(specs.SHELL) == "true"
         if said.get(specs.KEEP_ADMIN) == "true":
             lab.admins.add(node)
@@ -187,13 +202,16 @@ class DockerDriver(Driver):
         opened = await self._call(
             client.api.attach_socket, container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         )
+        session = lab.sessions[node] = Session(node, Wire(opened), self._listener(range_id, lab, node))
+        await session.hello()
+        return session
 
+    @staticmethod
+    def _listener(range_id: str, lab: DockerRange, node: str) -> Callable[[str, dict[str, Any]], None]:
         def say(program: str, body: dict[str, Any]) -> None:
             lab.messages.put_nowait(AgentMessage(range_id, node, program, body))
 
-        session = lab.sessions[node] = Session(node, Wire(opened), say)
-        await session.hello()
-        return session
+        return say
 
     async def _wired(self, session: Session) -> None:
         try:
@@ -215,18 +233,51 @@ class DockerDriver(Driver):
         zones = [a.zone for a in actions if isinstance(a, CreateZone)]
         nodes = [a.node for a in actions if isinstance(a, CreateNode)]
         taken = [leg.ip for node in nodes for leg in node.interfaces]
-        await self._each(self._create_zone(client, range_id, lab, zone, taken) for zone in zones)
-        if zones:
-            self._guard(client, range_id, lab)
+        # beside each other: a container can be made before its networks are there, and starts with the last of them
+        wanted = {zone.name: specs.network(range_id, self.owner, zone, taken, self._server) for zone in zones}
+        await self._make_room(client, range_id, lab, wanted)
+        ground = {
+            zone.name: asyncio.ensure_future(self._create_zone(client, lab, zone, wanted[zone.name])) for zone in zones
+        }
+        fence = asyncio.ensure_future(self._fence(client, range_id, lab, ground))
         programs: dict[str, list[StartProgram]] = {}
         for action in actions:
             if isinstance(action, StartProgram):
                 programs.setdefault(action.node, []).append(action)
         fresh = {node.name for node in nodes}
-        await self._each(self._create_node(client, range_id, lab, node, programs.get(node.name, [])) for node in nodes)
+        making = [
+            self._create_node(client, range_id, lab, node, programs.get(node.name, []), ground, fence) for node in nodes
+        ]
+        await self._each([*ground.values(), fence, *making])
+        if lab.past.spares:
+            await lab.past.discard(self._call, client, *lab.past.spares.values())
+            lab.past.spares.clear()
         for name, starts in programs.items():
             if name not in fresh:
                 await self._start_programs(lab, name, starts)
+
+    async def _make_room(
+        self, client: docker.DockerClient, range_id: str, lab: DockerRange, wanted: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """The networks of before a reset go, but for those that serve again because nothing differs."""
+        gone = [zone for zone, made in lab.past.networks.items() if wanted.get(zone) != made]
+        if gone:
+            await lab.past.discard(self._call, client, *lab.past.spares.values())  # they hold the networks
+            lab.past.spares.clear()
+            await lab.past.over()
+            await self._each(self._call(remove_network, client, specs.network_name(range_id, zone)) for zone in gone)
+        for zone in gone:
+            del lab.past.networks[zone]
+
+    async def _fence(
+        self, client: docker.DockerClient, range_id: str, lab: DockerRange, ground: Mapping[str, asyncio.Future[None]]
+    ) -> None:
+        """Returns when the wall stands around all bridges."""
+        if ground:
+            await asyncio.gather(*map(asyncio.shield, ground.values()))
+            self._guard(client, range_id, lab)
+        if lab.guarding is not None:
+            await asyncio.shield(lab.guarding)
 
     @staticmethod
     async def _each(work: Iterable[Any]) -> None:
@@ -236,9 +287,16 @@ class DockerDriver(Driver):
                 raise result
 
     async def _create_zone(
-        self, client: docker.DockerClient, range_id: str, lab: DockerRange, zone: ZonePlan, taken: Sequence[str]
+        self, client: docker.DockerClient, lab: DockerRange, zone: ZonePlan, wanted: Mapping[str, Any]
     ) -> None:
-        wanted = specs.network(range_id, self.owner, zone, taken, self._server)
+        if lab.past.networks.pop(zone.name, None) is None:
+            await self._make_network(client, zone, wanted)
+        lab.networks[zone.name] = wanted
+        lab.bridges[zone.name] = zone.bridge
+        if zone.hidden:
+            lab.hidden.add(zone.name)
+
+    async def _make_network(self, client: docker.DockerClient, zone: ZonePlan, wanted: Mapping[str, Any]) -> None:
         try:
             await self._call(client.api.create_network, **wanted)
         except docker.errors.APIError as exc:
@@ -252,9 +310,6 @@ class DockerDriver(Driver):
                 ) from exc
             if exc.status_code != 409:
                 raise wrapped(exc, f"The network of zone {zone.name} cannot be made", zone=zone.name) from exc
-        lab.bridges[zone.name] = zone.bridge
-        if zone.hidden:
-            lab.hidden.add(zone.name)
 
     async def _overlapping(self, client: docker.DockerClient, subnet: str) -> str:
         block = ipaddress.ip_network(subnet)
@@ -272,54 +327,77 @@ class DockerDriver(Driver):
         lab: DockerRange,
         node: NodePlan,
         starts: Sequence[StartProgram],
+        ground: Mapping[str, asyncio.Future[None]],
+        fence: asyncio.Future[None],
     ) -> None:
         known = lab.sessions.get(node.name)
         if known is not None and not known.failure:
             await self._start_programs(lab, node.name, starts)
             return
         if known is not None:  # its container has ended; what is left of it has the name that we need
-            del lab.sessions[node.name]
-            await known.close()
-            await self._call(remove_container, client, specs.container_name(range_id, node.name))
+            await self._remove_node(client, range_id, lab, node.name)
         lab.shells[node.name] = node.shell and node.placement != "hub"
         if node.placement == "hub":
             lab.hubs.add(node.name)
         if "net_admin" in node.caps:
             lab.admins.add(node.name)
-        wanted = specs.container(range_id, self.owner, node, await self._current_image(client), lab.limits, self._api)
+        tag = await self._current_image(client)
+        made_of = specs.container(range_id, self.owner, node, tag, lab.limits, self._api)
+        lab.made[node.name] = made_of
+        if (spare := lab.past.spares.pop(node.name, None)) is not None:
+            if await spare.serves(made_of, RENEWED_SECONDS):
+                spare.session.listen(self._listener(range_id, lab, node.name))
+                lab.containers[node.name], lab.sessions[node.name] = spare.container, spare.session
+                await asyncio.shield(fence)
+                await self._start_programs(lab, node.name, starts)
+                return
+            await lab.past.discard(self._call, client, spare)
+        wanted = specs.container(range_id, self.owner, node, tag, lab.limits, self._api, lab.generation)
+        zones = [ground[leg.zone] for leg in node.interfaces if leg.zone in ground]
         try:
-            made = await self._call(self._create, client, range_id, node, wanted)
+            made = lab.containers[node.name] = await self._create(client, wanted, zones)
+            await asyncio.gather(*map(asyncio.shield, zones))
+            await lab.past.over()  # who had these addresses before a reset
             session = await self._attach(client, range_id, lab, node.name, made)
-            starting = self._call(client.api.start, made)
-            if lab.guarding is not None:  # no program runs before the wall stands; until then there is our init alone
-                await asyncio.gather(starting, asyncio.shield(lab.guarding))
-            else:
-                await starting
-            await self._start_programs(lab, node.name, starts)
+            try:
+                await session.prepare(sorted({start.program.use for start in starts}))
+                await self._call(self._start, client, range_id, node, made)
+                await asyncio.shield(
+                    fence
+                )  # no program runs before the wall stands; until then there is our init alone
+                await self._start_programs(lab, node.name, starts)
+            except BaseException:  # so that nobody takes it for a running node
+                del lab.sessions[node.name]
+                await session.close()
+                raise
         except docker.errors.DockerException as exc:
             raise wrapped(exc, f"Node {node.name} cannot be made", node=node.name) from exc
         await self._wired(session)
 
-    def _create(self, client: docker.DockerClient, range_id: str, node: NodePlan, wanted: dict[str, Any]) -> str:
-        """In one thread: the container and its further legs, in the plan's order."""
+    async def _create(
+        self, client: docker.DockerClient, wanted: dict[str, Any], zones: Sequence[asyncio.Future[None]]
+    ) -> str:
+        """The container of the first leg, not started. Its network need not be there yet, unless the engine says so."""
         name = wanted.pop("name")
         config = client.api.create_container_config(**wanted)
         config["StdinOnce"] = False  # the SDK wants it closed with the first range host; nodes outlive theirs
         try:
-            made = str(client.api.create_container_from_config(config, name)["Id"])
+            return await self._call(create_anew, client, config, name)
         except docker.errors.APIError as exc:
-            if exc.status_code != 409:
+            if "network" not in str(exc.explanation).lower():
                 raise
-            # left by an apply that was cut short; it has never run
-            client.api.remove_container(name, force=True, v=True)
-            made = str(client.api.create_container_from_config(config, name)["Id"])
+        await asyncio.gather(*map(asyncio.shield, zones))
+        return await self._call(create_anew, client, config, name)
+
+    def _start(self, client: docker.DockerClient, range_id: str, node: NodePlan, made: str) -> None:
+        """In one thread: its further legs, in the plan's order, then the container."""
         if node.placement != "hub":
             for leg in node.interfaces[1:]:
                 mac = {"mac_address": leg.mac} if self._api >= specs.MAC_PER_LEG_API else {}
                 client.api.connect_container_to_network(
                     made, specs.network_name(range_id, leg.zone), ipv4_address=leg.ip, **mac
                 )
-        return made
+        client.api.start(made)
 
     async def _start_programs(self, lab: DockerRange, node: str, starts: Sequence[StartProgram]) -> None:
         session = lab.sessions.get(node)
@@ -340,10 +418,12 @@ class DockerDriver(Driver):
         session = lab.sessions.pop(node, None)
         if session is not None:
             await session.close()
-        await self._call(remove_container, client, specs.container_name(range_id, node))
+        named = specs.container_name(range_id, node, lab.generation)
+        await self._call(remove_container, client, lab.containers.pop(node, named))
 
     async def _remove_zone(self, client: docker.DockerClient, range_id: str, lab: DockerRange, zone: str) -> None:
         lab.bridges.pop(zone, None)
+        lab.networks.pop(zone, None)
         await self._call(remove_network, client, specs.network_name(range_id, zone))
 
     # observe and speak
@@ -357,8 +437,12 @@ class DockerDriver(Driver):
             )
         except docker.errors.DockerException as exc:
             raise wrapped(exc, "The range cannot be observed", range=range_id) from exc
-        nodes = {item["Labels"][specs.NAME] for item in containers if item["Labels"].get(specs.KIND) == "node"}
         lab = self._ranges.get(range_id)
+        nodes = {
+            item["Labels"][specs.NAME]
+            for item in containers
+            if item["Labels"].get(specs.KIND) == "node" and (lab is None or item["Id"] in lab.containers.values())
+        }
         programs = {
             (node, name)
             for node, session in (lab.sessions.items() if lab is not None else ())
@@ -366,7 +450,9 @@ class DockerDriver(Driver):
             for name, code in session.programs.items()
             if code is None
         }
-        zones = {item["Labels"][specs.NAME] for item in networks}
+        zones = {item["Labels"][specs.NAME] for item in networks} - (
+            lab.past.networks.keys() if lab is not None else set()
+        )
         return Observed(frozenset(zones), frozenset(nodes), frozenset(programs))
 
     async def send(self, range_id: str, node: str, program: str, message: Mapping[str, Any]) -> None:
@@ -420,7 +506,7 @@ class DockerDriver(Driver):
         try:
             made = await self._call(
                 client.api.exec_create,
-                specs.container_name(range_id, node),
+                lab.containers[node],
                 [*self._entering(lab, node, mark), *argv],
                 stdin=bool(stdin),
                 environment={"TERM": "dumb"},
@@ -486,7 +572,7 @@ class DockerDriver(Driver):
         try:
             made = await self._call(
                 client.api.exec_create,
-                specs.container_name(range_id, node),
+                lab.containers[node],
                 [*self._entering(lab, node, mark), "bash", "-i"],
                 stdin=True,
                 tty=True,
@@ -536,7 +622,34 @@ class DockerDriver(Driver):
                 if "already paused" not in str(exc.explanation) and "not paused" not in str(exc.explanation):
                     raise wrapped(exc, f"The engine does not {verb} {name}", range=range_id) from exc
 
-        await self._each(self._call(one, specs.container_name(range_id, node)) for node in lab.sessions)
+        await self._each(self._call(one, lab.containers[node]) for node in lab.sessions)
+
+    async def reopen(self, range_id: str, limits: Limits) -> None:
+        """Every node is made new at once, or killed and removed later (`past`). They wait for a plan that wants the same."""
+        old = self._ranges.get(range_id)
+        if old is None:
+            await self.close(range_id)
+            await self.open(range_id, limits)
+            return
+        client = await self._engine()
+        lab = self._ranges[range_id] = DockerRange(limits, old.generation + 1, past=old.past)
+        old.messages.put_nowait(None)
+        lab.past.networks |= old.networks
+        # a network that was found again after a restart tells too little of itself: it makes room for a new one
+        lab.past.networks |= {zone: {} for zone in old.bridges.keys() - old.networks.keys()}
+        await asyncio.gather(*(self._renew(old, lab.past, node) for node in old.sessions))
+        serving = {spare.container for spare in lab.past.spares.values()}
+        lab.past.end(self._call, client, set(old.containers.values()) - serving)
+
+    async def _renew(self, old: DockerRange, past: Past, node: str) -> None:
+        """A spare of that node where it can be one; else its end is not waited for, and not heard."""
+        session = old.sessions[node]
+        if not old.paused and node in old.made and node not in old.admins and not session.failure:
+            with contextlib.suppress(OSError):
+                await session.renew()
+                past.spares[node] = Spare(old.containers[node], old.made[node], session)
+                return
+        await session.close()
 
     async def close(self, range_id: str) -> None:
         await self._close(range_id)
@@ -548,6 +661,7 @@ class DockerDriver(Driver):
             if lab.guarding is not None:
                 await asyncio.gather(lab.guarding, return_exceptions=True)
             await asyncio.gather(*(session.close() for session in lab.sessions.values()), return_exceptions=True)
+            await lab.past.settle()
             lab.messages.put_nowait(None)
         return await self._wipe(client, {"label": f"{specs.RANGE}={range_id}"}, [range_id] if lab is not None else [])
 
@@ -568,7 +682,7 @@ class DockerDriver(Driver):
         known: bool = await self._call(image.has, client, newest)
         if range_ids and known:
             script = "".join(guard.removal(range_id) for range_id in sorted(range_ids))
-            await self._call(guard.run_nft, client, newest, self.owner, min(range_ids), script)
+            await self._wall.run(client, newest, script)
 
     async def sweep(self, keep: frozenset[str] = frozenset()) -> Swept:
         client = await self._engine()
@@ -578,6 +692,7 @@ class DockerDriver(Driver):
                 *await self._call(client.api.containers, all=True, filters=mine),
                 *await self._call(client.api.networks, filters=mine),
             ]
+            await self._sweep_walls(client)
         except docker.errors.DockerException as exc:
             raise wrapped(exc, "The engine does not tell what ranges left") from exc
         removed: dict[str, int] = {}
@@ -586,13 +701,39 @@ class DockerDriver(Driver):
                 removed[kind] = removed.get(kind, 0) + count
         return Swept({kind: count for kind, count in removed.items() if count})
 
+    async def _sweep_walls(self, client: docker.DockerClient) -> None:
+        """Keepers of the wall that outlived their driver; they end with it, so this is for what the engine missed. A driver
+        beside us that loses its own this way makes itself another."""
+        kept = {"label": f"{guard.KEEPER}={self.owner}"}
+        for item in await self._call(client.api.containers, all=True, filters=kept):
+            if item["Id"] != self._wall.container:
+                await self._call(remove_container, client, item["Id"])
+
     async def aclose(self) -> None:
         for range_id in list(self._ranges):
             await self.close(range_id)
         if self._client is not None:
+            if self._warming is not None:
+                await asyncio.gather(self._warming, return_exceptions=True)
+            await self._wall.aclose(self._client)
             await self._call(self._client.close)
             self._client = None
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def generation_of(item: Mapping[str, Any]) -> int:
+    return int(item["Labels"].get(specs.GENERATION, "0"))
+
+
+def create_anew(client: docker.DockerClient, config: Mapping[str, Any], name: str) -> str:
+    try:
+        return str(client.api.create_container_from_config(config, name)["Id"])
+    except docker.errors.APIError as exc:
+        if exc.status_code != 409:
+            raise
+    # left by an apply that was cut short; it has never run
+    client.api.remove_container(name, force=True, v=True)
+    return str(client.api.create_container_from_config(config, name)["Id"])
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -606,21 +747,6 @@ def numbers(version: str) -> tuple[int, ...]:
         if digits != part:
             break
     return tuple(found)
-
-
-def remove_container(client: docker.DockerClient, name: str) -> None:
-    try:
-        client.api.remove_container(name, force=True, v=True)
-    except docker.errors.NotFound:
-        return
-    except docker.errors.APIError as exc:
-        if exc.status_code != 409:  # somebody else is removing it this very moment
-            raise
-
-
-def remove_network(client: docker.DockerClient, name: str) -> None:
-    with contextlib.suppress(docker.errors.NotFound):
-        client.api.remove_network(name)
 
 
 def no_engine(exc: Exception) -> Probe:

@@ -1,4 +1,4 @@
-"""The wall between a range's bridges and the host: nftables rules set by a short-lived container.
+"""The wall between a range's bridges and the host: nftables rules, set by one small container per driver.
 
 A bridge without an address still hands frames for its own MAC to the host's IP stack, which answers for every
 address the host has (127/8 apart) and would forward the rest. An ingress chain on each bridge device drops all of
@@ -7,19 +7,35 @@ sensor on the bridge keeps seeing everything. Frames that only cross the bridge 
 
 Each range has a table of its own name: two range hosts on one machine never touch each other's, and a sweep
 knows them by name.
+
+The container has the host's network and NET_ADMIN, no node has. It is a shell that waits for scripts on its stdin: a
+container of its own for each launch and each teardown would be every eleventh of a range. The engine closes that stdin
+with the connection that holds it (StdinOnce), so the keeper goes when its driver does, killed or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import docker
-import docker.errors
+from docker.types import HostConfig, LogConfig
 
-from cyber_range.engine.drivers.docker_engine.specs import KIND, OWNER, RANGE
+from cyber_range.engine.drivers.docker_engine.removal import remove_container
+from cyber_range.engine.drivers.docker_engine.wires import Wire, demultiplexed
 from cyber_range.engine.errors import DriverError
 
-EACH = 'for script; do printf %s "$script" | nft -f - && exit 0; done; exit 1'
+KEEPER = "lianbing.wall"  # label of the keeping container; its value is the owner
+END = b"="  # begins the line behind what nft said
+# one script a line, its line ends as \\n
+LOOP = """
+while IFS= read -r line; do
+  if said=$(printf %b "$line" | nft -f - 2>&1); then end==taken; else end==refused; fi
+  printf '%s\\n%s\\n' "$said" "$end"
+done
+"""
+ANSWER_SECONDS = 30.0
 FAMILY, PREFIX = "netdev", "lianbing_"  # of table names; the range id follows
 
 
@@ -39,13 +55,108 @@ def removal(range_id: str) -> str:
     return f"table {FAMILY} {PREFIX}{range_id}\ndelete table {FAMILY} {PREFIX}{range_id}\n"
 
 
-def run_nft(client: docker.DockerClient, image: str, owner: str, range_id: str, *scripts: str) -> str:
-    """One transaction in the host's network namespace: the first script that the kernel takes."""
-    try:
-        done = client.containers.run(
-            image,
-            [EACH, "guard", *scripts],
-            entrypoint=["/bin/sh", "-c"],
+class Wall:
+    """The keeper of one driver, from its first script on. `call` runs a blocking function in the driver's threads."""
+
+    def __init__(self, owner: str, call: Callable[..., Awaitable[Any]]) -> None:
+        self.owner = owner
+        self._call = call
+        self._lock = asyncio.Lock()
+        self._wire: Wire | None = None
+        self._said = asyncio.StreamReader()
+        self._reading: asyncio.Task[None] | None = None
+        self.container = ""
+
+    async def warm(self, client: docker.DockerClient, image: str) -> None:
+        async with self._lock:
+            if self._wire is None:
+                await self._begin(client, image)
+
+    async def run(self, client: docker.DockerClient, image: str, *scripts: str) -> str:
+        """One transaction in the host's network namespace: the first script that the kernel takes. What nft printed."""
+        said = ""
+        async with self._lock:
+            for script in scripts:
+                taken, said = await self._ask(client, image, script)
+                if taken:
+                    return said
+        raise DriverError(
+            f"The host's kernel does not take the rules that fence a range: {said[-300:]}",
+            remedy="The docker driver needs nf_tables with ingress hooks: modprobe nf_tables nfnetlink",
+        )
+
+    async def _ask(self, client: docker.DockerClient, image: str, script: str) -> tuple[bool, str]:
+        for last in (False, True):  # a keeper that somebody has swept away is followed by another
+            try:
+                if self._wire is None:
+                    await self._begin(client, image)
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await self._answer(script)
+            except (OSError, TimeoutError) as exc:
+                await self._forget()
+                if last:
+                    raise DriverError(
+                        f"The container that keeps the wall between ranges and this host does not answer: {exc!r}",
+                        remedy="See the Docker engine's log",
+                    ) from exc
+        raise AssertionError("unreachable")
+
+    async def _answer(self, script: str) -> tuple[bool, str]:
+        if self._wire is None:
+            raise BrokenPipeError
+        await self._wire.write(script.replace("\n", "\\n").encode() + b"\n")
+        said = []
+        while not (line := await self._said.readline()).startswith(END):
+            if not line:
+                raise BrokenPipeError("it has ended")
+            said.append(line.decode(errors="replace"))
+        return line.strip() == b"=taken", "".join(said).strip()
+
+    async def _begin(self, client: docker.DockerClient, image: str) -> None:
+        made: str = await self._call(make_keeper, client, image, self.owner)
+        self.container, before = made, self.container
+        if before:  # it removes itself where it ran
+            await self._call(remove_container, client, before)
+        ways = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        self._wire = Wire(await self._call(client.api.attach_socket, made, params=ways))
+        self._said = asyncio.StreamReader()
+        self._reading = asyncio.get_running_loop().create_task(self._read(self._wire, self._said))
+        await self._call(client.api.start, made)
+
+    @staticmethod
+    async def _read(wire: Wire, said: asyncio.StreamReader) -> None:
+        try:
+            await demultiplexed(wire, lambda kind, data: said.feed_data(data))
+        finally:
+            said.feed_eof()
+
+    async def _forget(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
+
+    async def aclose(self, client: docker.DockerClient) -> None:
+        async with self._lock:
+            await self._forget()
+            if self.container:
+                await self._call(remove_container, client, self.container)
+                self.container = ""
+
+
+def make_keeper(client: docker.DockerClient, image: str, owner: str) -> str:
+    """Created, not started. It removes itself when it ends."""
+    config = client.api.create_container_config(
+        image,
+        ["-c", LOOP],
+        entrypoint=["/bin/sh"],
+        stdin_open=True,
+        labels={KEEPER: owner},
+        host_config=HostConfig(
+            client.api.api_version,
             network_mode="host",
             cap_drop=["ALL"],
             cap_add=["NET_ADMIN"],
@@ -53,15 +164,10 @@ def run_nft(client: docker.DockerClient, image: str, owner: str, range_id: str, 
             read_only=True,
             pids_limit=16,
             mem_limit="64m",
-            remove=True,
-            stderr=True,
-            labels={RANGE: range_id, OWNER: owner, KIND: "guard"},
-        )
-    except docker.errors.ContainerError as exc:
-        said = (exc.stderr or b"").decode(errors="replace").strip()[-300:]
-        raise DriverError(
-            f"The host's kernel does not take the rules that fence a range: {said}",
-            remedy="The docker driver needs nf_tables with ingress hooks: modprobe nf_tables nfnetlink",
-            range=range_id,
-        ) from exc
-    return bytes(done).decode(errors="replace")
+            auto_remove=True,
+            init=False,
+            log_config=LogConfig(type=LogConfig.types.NONE),
+        ),
+    )
+    config["StdinOnce"] = True
+    return str(client.api.create_container_from_config(config)["Id"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from cyber_range.engine.drivers.docker_engine.wires import STDOUT, Wire, demultiplexed
@@ -36,11 +38,17 @@ class Session:
         self._newest = 0
         self._acknowledged = 0
         self._acking: asyncio.TimerHandle | None = None
+        self._renewal = ""  # what the node will say once it is new; until then it speaks of its past
         self._reading = asyncio.get_running_loop().create_task(self._read())
         self._orders: set[asyncio.Task[None]] = set()
 
     async def hello(self) -> None:
         await self._order({"do": "hello"})
+
+    async def prepare(self, uses: list[str]) -> None:
+        """What is about to be started; the node imports it while the engine is still busy with its neighbours."""
+        if uses:
+            await self._order({"do": "prepare", "uses": uses})
 
     async def start(self, program: str, use: str, spec: Mapping[str, Any]) -> None:
         if self.programs.get(program, 0) is not None:
@@ -49,6 +57,23 @@ class Session:
 
     async def send(self, program: str, message: Mapping[str, Any]) -> None:
         await self._order({"do": "send", "program": program, "message": dict(message)})
+
+    async def renew(self) -> None:
+        """Ends and forgets all that runs and is stored in the node. Nothing it said before is heard any more; `answered`
+        or `failure` tells when it is new, and `listen` who hears it then."""
+        if self._acking is not None:
+            self._acking.cancel()
+            self._acking = None
+        self._say = lambda program, body: None
+        await asyncio.gather(*self._orders, return_exceptions=True)  # an acknowledgement would count in the new life
+        self.programs, self.stderr = {}, ""
+        self.answered.clear()
+        self._newest = self._acknowledged = 0
+        self._renewal = secrets.token_hex(8)
+        await self._order({"do": "renew", "token": self._renewal})
+
+    def listen(self, say: Callable[[str, dict[str, Any]], None]) -> None:
+        self._say = say
 
     async def hang_up(self, mark: str) -> None:
         await self._order({"do": "hangup", "mark": mark})
@@ -85,13 +110,19 @@ class Session:
             said = json.loads(line)
         except ValueError:
             return  # the first, cut line after a re-attach
-        if "hello" in said:
+        if "failed" in said:
+            self.failure = str(said["failed"])
+            if self._renewal:
+                self.answered.set()
+        elif self._renewal:
+            if said.get("renewed") == self._renewal:
+                self._renewal = ""
+                self._do(self._order({"do": "hello"}))
+        elif "hello" in said:
             self.programs = dict(said["hello"]["programs"]) | {
                 name: code for name, code in self.programs.items() if name not in said["hello"]["programs"]
             }
             self.answered.set()
-        elif "failed" in said:
-            self.failure = str(said["failed"])
         elif self.answered.is_set() and said["n"] > self._newest:
             # what comes before the hello comes again after it
             self._newest = said["n"]
@@ -117,15 +148,16 @@ class Session:
             self._acking.cancel()
             self._acking = None
         self._acknowledged = self._newest
-        task = asyncio.get_running_loop().create_task(self._ack(self._newest))
+        self._do(self._order({"do": "ack", "n": self._newest}))
+
+    def _do(self, order: Coroutine[Any, Any, None]) -> None:
+        async def sent() -> None:
+            with contextlib.suppress(OSError):  # the end of the stream is noticed by the reader
+                await order
+
+        task = asyncio.get_running_loop().create_task(sent())
         self._orders.add(task)
         task.add_done_callback(self._orders.discard)
-
-    async def _ack(self, number: int) -> None:
-        try:
-            await self._order({"do": "ack", "n": number})
-        except OSError:
-            return
 
     async def close(self) -> None:
         """Leaves the node alone; it goes on running and keeps what it says."""

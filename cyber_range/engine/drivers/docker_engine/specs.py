@@ -20,6 +20,7 @@ from cyber_range.engine.plan import Limits, NodePlan, ZonePlan
 RANGE, OWNER, KIND, NAME = "lianbing.range", "lianbing.owner", "lianbing.kind", "lianbing.name"
 BRIDGE, HIDDEN, PLACEMENT = "lianbing.bridge", "lianbing.hidden", "lianbing.placement"
 SHELL, KEEP_ADMIN = "lianbing.shell", "lianbing.net-admin"
+GENERATION = "lianbing.generation"  # how often the range was reset before this node was made
 BASE_CAPS = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "NET_RAW"]
 WIRING_CAPS = ["NET_ADMIN", "SETPCAP"]  # given up by init.py before anything else runs, and by enter.py
 TOOL_CAPS = ["SETGID", "SETUID"]  # tcpdump will not run as root without changing its user; nodes with a shell only
@@ -36,8 +37,9 @@ def network_name(range_id: str, zone: str) -> str:
     return f"lb-{range_id}-{zone}"
 
 
-def container_name(range_id: str, node: str) -> str:
-    return f"lb-{range_id}-{node}"
+def container_name(range_id: str, node: str, generation: int = 0) -> str:
+    """Of its own per generation: after a reset the old containers are still there for a while."""
+    return f"lb-{range_id}-{node}" + (f".{generation}" if generation else "")
 
 
 def unused_address(zone: ZonePlan, taken: Iterable[str]) -> str:
@@ -84,7 +86,7 @@ def init_argument(node: NodePlan) -> str:
 
 
 def container(
-    range_id: str, owner: str, node: NodePlan, image: str, limits: Limits, api: tuple[int, ...]
+    range_id: str, owner: str, node: NodePlan, image: str, limits: Limits, api: tuple[int, ...], generation: int = 0
 ) -> dict[str, Any]:
     """Name and keyword arguments of APIClient.create_container_config, for the first leg alone; the others are connected later."""
     hub = node.placement == "hub"
@@ -92,7 +94,7 @@ def container(
     return {
         "image": image,
         "command": [init_argument(node)],
-        "name": container_name(range_id, node.name),
+        "name": container_name(range_id, node.name, generation),
         "hostname": None if hub else node.name,
         "stdin_open": True,
         "tty": False,
@@ -106,6 +108,7 @@ def container(
                 PLACEMENT: node.placement,
                 SHELL: str(node.shell and not hub).lower(),
                 KEEP_ADMIN: str("net_admin" in node.caps and not hub).lower(),
+                GENERATION: str(generation),
             },
         ),
         "mac_address": first.mac if first is not None and api < MAC_PER_LEG_API else None,

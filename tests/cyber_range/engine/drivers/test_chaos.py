@@ -79,6 +79,8 @@ def ours(name: str) -> dict[str, object]:
             "capsule": f"label=lianbing.capsule.owner={OWNER}",
         }
         found["containers"] = said("docker", "ps", "-aq", "--filter", labels[name])
+        if name == "docker":
+            found["keepers"] = said("docker", "ps", "-aq", "--filter", f"label=lianbing.wall={OWNER}")
         found["networks"] = said("docker", "network", "ls", "-q", "--filter", labels[name])
         found["rules"] = [line for line in said("nft", "list", "tables") if "c4a05" in line] if name == "docker" else []
     found["interfaces"] = [link for link in os.listdir("/sys/class/net") if link.startswith("lbc4a05")]

@@ -147,7 +147,9 @@ async def test_frames_for_the_bridge_itself_meet_a_wall_and_without_the_wall_the
     walled = await lab.python("ws", FRAMES, frames)
     client = docker.from_env()
     image = client.containers.get(f"lb-{lab.id}-ws").image.id
-    await asyncio.to_thread(guard.run_nft, client, image, driver.owner, lab.id, guard.removal(lab.id))
+    wall = guard.Wall(driver.owner, asyncio.to_thread)
+    await wall.run(client, image, guard.removal(lab.id))
+    await wall.aclose(client)
     open_ = await lab.python("ws", FRAMES, frames)
     client.close()
 

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from cyber_range.engine.drivers.docker_engine import DockerDriver, guard
-from cyber_range.engine.drivers.docker_engine.specs import OWNER
+from cyber_range.engine.drivers.docker_engine.specs import NAME, OWNER, RANGE
 from cyber_range.engine.errors import AddressSpaceTaken
 from cyber_range.engine.plan import Limits, Observed, converge
 from tests.conftest import skip_or_fail
@@ -48,6 +48,10 @@ async def main():
         ready += message.body["kind"] == "ready"
         if ready == 3:
             print("up", flush=True)
+            if int(sys.argv[5]):
+                await lab.driver.reopen(lab.id, lab.plan.limits)
+                await lab.launch()
+                print("reset", flush=True)
             await asyncio.sleep(2)  # everything heard so far is acknowledged
             print("safe", flush=True)
 
@@ -55,10 +59,20 @@ asyncio.run(main())
 """
 
 
-async def killed_host(owner: str, range_id: str, block: int, *, after: bytes, ack_seconds: float = 0.5) -> None:
+async def killed_host(
+    owner: str, range_id: str, block: int, *, after: bytes, ack_seconds: float = 0.5, resets: int = 0
+) -> None:
     """Another range host that launches a range and dies of SIGKILL."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", HOST, owner, range_id, str(block), str(ack_seconds), stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-c",
+        HOST,
+        owner,
+        range_id,
+        str(block),
+        str(ack_seconds),
+        str(resets),
+        stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     try:
@@ -191,17 +205,119 @@ async def test_overlapping_network_is_named(driver: DockerDriver) -> None:
         client.close()
 
 
-async def test_wall_goes_with_the_range(lab: Running, driver: DockerDriver) -> None:
-    def tables() -> str:
-        client = docker.from_env()
-        try:
-            image = client.images.list(name="lianbing/range-node")[0].id
-            return guard.run_nft(client, image, driver.owner, "look", "list tables\n")
-        finally:
-            client.close()
-
-    before = await asyncio.to_thread(tables)
-    await driver.close(lab.id)
-    after = await asyncio.to_thread(tables)
+async def test_wall_goes_with_the_range_and_its_keeper_with_the_driver(driver: DockerDriver) -> None:
+    own = DockerDriver(driver.owner)
+    lab = await Running(own, firewalled("d0c4e7000006", 52)).launch()
+    client = docker.from_env()
+    wall = guard.Wall(driver.owner, asyncio.to_thread)
+    image = client.images.list(name="lianbing/range-node")[0].id
+    kept = {"label": f"{guard.KEEPER}={driver.owner}"}
+    try:
+        before = await wall.run(client, image, "list tables\n")
+        keepers = len(client.containers.list(filters=kept))
+        await own.close(lab.id)
+        after = await wall.run(client, image, "list tables\n")
+        await wall.aclose(client)
+        await own.aclose()
+        left_over = client.containers.list(all=True, filters=kept)
+    finally:
+        client.close()
 
     assert (f"lianbing_{lab.id}" in before, f"lianbing_{lab.id}" in after) == (True, False)
+    assert (keepers, left_over) == (2, [])
+
+
+async def test_keeper_of_the_wall_that_is_gone_is_followed_by_another(lab: Running, driver: DockerDriver) -> None:
+    client = docker.from_env()
+    try:
+        for keeper in client.containers.list(filters={"label": f"{guard.KEEPER}={driver.owner}"}):
+            keeper.remove(force=True)
+    finally:
+        client.close()
+
+    await driver.close(lab.id)
+
+    assert left(driver.owner) == (0, 0)
+
+
+async def test_keeper_of_the_wall_dies_with_its_range_host(driver: DockerDriver) -> None:
+    await killed_host(driver.owner, "d0c4e7000008", 54, after=b"up")
+    client = docker.from_env()
+    try:
+        async with asyncio.timeout(20):
+            while client.containers.list(all=True, filters={"label": f"{guard.KEEPER}={driver.owner}"}):  # noqa: ASYNC110 - Docker's
+                await asyncio.sleep(0.1)
+    finally:
+        client.close()
+
+
+LEAVE_TRACES = """
+import ctypes, json, os, socket, subprocess
+for place in ("/srv/mine", "/root/.hidden/deep", "/dev/shm/mine"):
+    os.makedirs(place)
+libc = ctypes.CDLL(None)
+made = [libc.shmget(4711, 4096, 0o1777), libc.semget(4711, 1, 0o1777), libc.msgget(4711, 0o1777)]
+subprocess.Popen(["env", "-i", "setsid", "sleep", "4811"], start_new_session=True)
+print(json.dumps(min(made) >= 0))
+"""
+FIND_TRACES = """
+import json, os, subprocess
+found = [place for place in ("/srv", "/root", "/home", "/dev/shm", "/dev/mqueue") if os.path.isdir(place) and os.listdir(place)]
+found += [kind for kind in ("shm", "sem", "msg") if len(open(f"/proc/sysvipc/{kind}").readlines()) > 1]
+found += subprocess.run(["pgrep", "-f", "^sleep.4811"], capture_output=True, text=True).stdout.split()
+print(json.dumps(found))
+"""
+
+
+def ids(range_id: str) -> dict[str, str]:
+    client = docker.from_env()
+    try:
+        found = client.api.containers(filters={"label": f"{RANGE}={range_id}"})
+        return {item["Labels"][NAME]: item["Id"] for item in found if item["State"] == "running"}
+    finally:
+        client.close()
+
+
+async def test_reset_makes_nodes_new_where_they_are_and_replaces_those_that_could_change_their_network(
+    lab: Running,
+) -> None:
+    before = ids(lab.id)
+    assert await lab.python("ws", LEAVE_TRACES) is True
+    assert await lab.python("fw", LEAVE_TRACES) is True
+
+    await lab.driver.reopen(lab.id, lab.plan.limits)
+    await lab.launch()
+    after = ids(lab.id)
+    traces = [await lab.python(node, FIND_TRACES) for node in ("ws", "fw", "plc")]
+    reached = await lab.sh("ws", "ping -c1 -W2 plc | grep -c ttl=63")
+
+    assert traces == [[], [], []]
+    assert {node for node in before if before[node] == after[node]} == {"ws", "plc"}
+    assert reached == "1"
+
+
+async def test_reset_to_another_plan_replaces_what_differs(lab: Running, driver: DockerDriver) -> None:
+    before = ids(lab.id)
+    other = firewalled(lab.id, 55)
+
+    await driver.reopen(lab.id, other.limits)
+    moved = await Running(driver, other).launch()
+    reached = await moved.sh("ws", "ping -c1 -W2 10.55.2.20 | grep -c ttl=63")
+    observed = await driver.observe(lab.id)
+    await driver.close(lab.id)
+
+    assert (reached, converge(other, observed)) == ("1", [])
+    assert not set(before.values()) & set(ids(lab.id).values())
+    assert left(driver.owner) == (0, 0)
+
+
+async def test_range_host_killed_after_a_reset_leaves_a_range_that_is_found_again(driver: DockerDriver) -> None:
+    await killed_host(driver.owner, "d0c4e7000009", 56, after=b"reset", resets=1)
+    plan = firewalled("d0c4e7000009", 56)
+
+    await driver.open(plan.range_id, plan.limits)
+    found = await driver.observe(plan.range_id)
+    await driver.close(plan.range_id)
+
+    assert converge(plan, found) == []
+    assert left(driver.owner) == (0, 0)
