@@ -16,7 +16,7 @@ from typing import Any
 from cyber_range.engine.agents.attack_door import open_door
 from cyber_range.engine.agents.attack_speakers import Speakers
 from cyber_range.engine.agents.context import Closable, Interface, Net, NodeContext, OnFrames, Peer, answer
-from cyber_range.engine.agents.probe import handlers
+from cyber_range.engine.agents.probe import WAITING, handlers
 from cyber_range.engine.agents.sockets import connections
 from cyber_range.engine.agents.ssh_way import StreamChannel, log_in
 from cyber_range.engine.attack.fence import Fence
@@ -116,7 +116,7 @@ async def run(node: NodeContext) -> None:
     node.emit("ready")
     compiling()  # scapy's second is spent now, not in the first step
     try:
-        await answer(node, {"step": step, **handlers(node)})
+        await answer(node, {"step": step, **handlers(node)}, WAITING)
     finally:
         if door is not None:
             door.close()

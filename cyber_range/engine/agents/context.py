@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
@@ -21,6 +21,9 @@ OnDatagram = Callable[[bytes, Peer], None]
 OnFrames = Callable[[list[tuple[int, bytes]]], None]  # (nanoseconds since the epoch, whole Ethernet frame)
 OnSocket = Callable[[socket.socket, Peer], Awaitable[None]]
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+
+
+TOGETHER = 16  # handlers of a program that wait for a peer at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +214,17 @@ class NodeContext(Protocol):
 Handler = Callable[[dict[str, Any]], Awaitable[Mapping[str, Any] | None]]
 
 
-async def answer(node: NodeContext, handlers: Mapping[str, Handler]) -> None:
+async def answer(node: NodeContext, handlers: Mapping[str, Handler], together: Collection[str] = ()) -> None:
     """Serves the command loop of a program until the lab says stop.
 
     A command is {"kind": name, "id": optional, …}; its handler's mapping becomes the fields of the reply, an
-    exception becomes `error` there. Handlers run one after another; a long one should start a task of its own.
+    exception becomes `error` there. Handlers run one after another, but for those kinds named in `together`: they
+    mostly wait, and TOGETHER of them do so at once. When the loop ends, what still runs is cancelled.
     """
-    async for command in node.commands():
+    running: set[asyncio.Task[None]] = set()
+    room = asyncio.Semaphore(TOGETHER)
+
+    async def one(command: dict[str, Any]) -> None:
         kind = str(command.get("kind", ""))
         handler = handlers.get(kind)
         try:
@@ -228,3 +235,19 @@ async def answer(node: NodeContext, handlers: Mapping[str, Handler]) -> None:
             result = {"error": f"{type(exc).__name__}: {exc}"}
         if "id" in command:
             node.emit("reply", id=command["id"], **result)
+
+    async def beside(command: dict[str, Any]) -> None:
+        async with room:
+            await one(command)
+
+    try:
+        async for command in node.commands():
+            if str(command.get("kind", "")) in together:
+                task = asyncio.create_task(beside(command))
+                running.add(task)
+                task.add_done_callback(running.discard)
+            else:
+                await one(command)
+    finally:
+        for task in running:
+            task.cancel()

@@ -17,6 +17,7 @@ from cyber_range.engine.agents.context import Handler, NodeContext, answer
 from cyber_range.engine.agents.modbus_link import ModbusLink
 
 LOGIN = 12.0  # s for a whole login attempt
+WAITING = frozenset({"try_connect", "try_bacnet", "try_login", "read_modbus"})  # handlers that mostly wait for a peer
 WHO_ARE_YOU = bytes.fromhex("810a001101040005010c0c023fffff194b")  # BACnet: device 4194303, object identifier
 
 
@@ -106,4 +107,4 @@ async def http_login(node: NodeContext, host: str, port: int, path: str, user: s
 
 async def run(node: NodeContext) -> None:
     node.emit("ready")
-    await answer(node, handlers(node))
+    await answer(node, handlers(node), WAITING)

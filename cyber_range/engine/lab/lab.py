@@ -713,7 +713,7 @@ class Lab:
     async def evaluate(self, objective: str | None = None) -> list[dict[str, Any]]:
         self._refuse_unless("ready", "ill")
         names = [objective] if objective else list(self.objectives.states)
-        states = [await self.objectives.evaluate(name, fresh=True) for name in names]
+        states = await asyncio.gather(*(self.objectives.evaluate(name, fresh=True) for name in names))
         blue = picture.blue_seats(self.compiled.scenario)
         return [state.as_dict(self.clock.now(), blue) for state in states]
 

@@ -153,16 +153,15 @@ class Objectives:
         return all(steps[step].state in ("done", "blocked") for step in objective.opens_after)
 
     async def _holds(self, state: ObjectiveState, *, fresh: bool) -> bool | None:
-        evidence: list[Measured] = []
         checks = list(enumerate(state.objective.checks))
+        active = [(index, check) for index, check in checks if isinstance(check, ACTIVE)]
         # What costs nothing first: nothing is sent into the range for an objective that fails anyway.
-        for index, check in sorted(checks, key=lambda pair: isinstance(pair[1], ACTIVE)):
-            if isinstance(check, ACTIVE):
-                if not fresh and _all(evidence) is False:
-                    break
-                evidence.append(await self._tried_lately(state.objective.id, index, check, fresh=fresh))
-            else:
-                evidence.append(await self._measuring.measure(check, state.answered))
+        evidence = [
+            await self._measuring.measure(check, state.answered) for _, check in checks if not isinstance(check, ACTIVE)
+        ]
+        if active and (fresh or _all(evidence) is not False):
+            name = state.objective.id  # a try mostly waits: all of them together
+            evidence += await asyncio.gather(*(self._tried_lately(name, *one, fresh=fresh) for one in active))
         if state.objective.kind == "defence":
             if fresh:
                 await self.measure_production()

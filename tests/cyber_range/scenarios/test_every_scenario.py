@@ -18,7 +18,7 @@ from tests.conftest import skip_or_fail
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 NAMES = sorted(path.parent.name for path in SCENARIOS.glob("*/scenario.yml"))
-SPEED = 16.0  # scenario seconds in a real one; protocols stay real
+SPEED = 20.0  # scenario seconds in a real one; protocols stay real
 ALL = tuple(BOTS)
 PLAYS = {  # driver -> (seed, bots); as many bots at once as the driver carries
     "memory": [("memory-1", ("solver",))],

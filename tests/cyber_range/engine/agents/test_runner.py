@@ -7,13 +7,31 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from cyber_range.engine.agents.context import Clock
+from cyber_range.engine.agents.context import Clock, answer
 from cyber_range.engine.agents.runner import run_inside
 from tests.cyber_range.engine.agents.loopback import LoopbackNet, Running, programs
+
+
+class QuietNode:
+    """A command loop without a network, which ends when all its commands are answered."""
+
+    def __init__(self, commands: list[dict[str, Any]]) -> None:
+        self._commands, self.said = commands, []
+
+    async def commands(self) -> AsyncIterator[dict[str, Any]]:
+        for command in self._commands:
+            yield command
+        async with asyncio.timeout(10):
+            while len(self.said) < len(self._commands):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        self.said.append(fields)
 
 
 async def test_an_unknown_program_is_an_error_and_exit_code_2() -> None:
@@ -60,6 +78,32 @@ async def test_a_wrong_command_is_answered_and_does_not_end_the_program() -> Non
     )
     assert right["open"] is False
     assert await probe.task == 0
+
+
+async def test_commands_that_wait_for_a_peer_wait_together() -> None:
+    """Ten objectives that each try a way through a firewall wait as long as one."""
+    node = QuietNode([{"kind": "meet", "id": n} for n in range(3)] + [{"kind": "alone", "id": n} for n in (7, 8)])
+    here: list[int] = []
+    all_here, order = asyncio.Event(), []
+
+    async def meet(command: dict[str, Any]) -> dict[str, Any]:
+        here.append(command["id"])
+        if len(here) == 3:
+            all_here.set()
+        await asyncio.wait_for(all_here.wait(), 5)
+        return {"met": 3}
+
+    async def alone(command: dict[str, Any]) -> None:
+        order.append(("begins", command["id"]))
+        await asyncio.sleep(0)
+        order.append(("ends", command["id"]))
+
+    await answer(node, {"meet": meet, "alone": alone}, {"meet"})  # type: ignore[arg-type, dict-item]
+
+    assert order == [("begins", 7), ("ends", 7), ("begins", 8), ("ends", 8)]
+    assert sorted(node.said, key=lambda one: one["id"]) == [
+        {"id": 0, "met": 3}, {"id": 1, "met": 3}, {"id": 2, "met": 3}, {"id": 7}, {"id": 8},
+    ]  # fmt: skip
 
 
 async def test_the_clock_command_sets_speed_and_time() -> None:
