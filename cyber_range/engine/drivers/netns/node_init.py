@@ -283,7 +283,6 @@ class NodeInit:
             signal.set_wakeup_fd(-1)
             for number in RESET_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             gc.enable()
             code = story()
         except SystemExit as exc:

@@ -54,12 +54,10 @@ def run_range(
     linux.set_dumpable(True)  # after a change of uid our own uid_map would not be ours to write
     outside, group = os.geteuid(), os.getegid()
     try:
-        linux.unshare(RANGE_NAMESPACES)
-        linux.new_user_namespace_maps(0, outside, group)
+        pid = linux.clone_into(RANGE_NAMESPACES)
     except OSError as exc:
         wire.send(control, {"event": "failed", "error": f"{type(exc).__name__}: {exc}"})
         os._exit(1)
-    pid = os.fork()
     if pid:
         control.close()
         with contextlib.suppress(ChildProcessError):
@@ -68,6 +66,7 @@ def run_range(
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.close(death)
     try:
+        linux.new_user_namespace_maps(0, outside, group)
         Supervisor(control, range_id, limits, sources).run()
     except BaseException as exc:  # pid 1 of the range: its end ends everything, so say why first
         with contextlib.suppress(OSError):

@@ -43,6 +43,7 @@ LIBRARIES = (
 NEVER_HERE = ("scapy", "aiohttp")  # the second: pymodbus would load it for a web page of its own, 10 MB of it
 POOL, POOL_HEADER = 1 << 14, 48  # bytes, of CPython's small object allocator on 64-bit machines since 3.10
 MOST_HOLES = 4000
+LARGEST_GAP = 100_000  # bytes; malloc maps anything beyond 128 KiB by itself
 MOST_REMEMBERED = 1000  # supervisors, before those that have ended are forgotten
 
 
@@ -59,6 +60,19 @@ def fill_holes() -> list[bytes]:
             kept.append(bytes(size - header))
             fresh += id(kept[-1]) % POOL == POOL_HEADER
             if fresh == 2:
+                break
+    return kept
+
+
+def fill_heap() -> list[bytes]:
+    """The same for what is larger than 512 bytes, which comes from malloc: gaps between what is used, largest first."""
+    edge = id(bytes(LARGEST_GAP))  # no gap is so large: here the unused end begins
+    header, kept = b"".__sizeof__(), []
+    for size in (*range(LARGEST_GAP // 2, 4096, -1024), *range(4096, 528, -64), *range(1024, 512, -16)):
+        for _ in range(MOST_HOLES):
+            kept.append(bytes(size - header))
+            if id(kept[-1]) > edge:
+                kept.pop()
                 break
     return kept
 
@@ -111,6 +125,8 @@ def main() -> None:
         linux.die_with_parent(int(config["owner"].partition(".")[0]))
         sys.meta_path.insert(0, NotHere())
         preload(config["preload"], config["execed"], skipped)
+        kept = [*fill_holes(), *fill_heap()]
+        sys._clear_type_cache()
         rehearsal.rehearse(skipped)
         # Here once, for it writes to the pages of a thousand modules. From now on nothing of the package is imported here.
         tree.follow_package(sources.package)
@@ -125,7 +141,7 @@ def main() -> None:
         return
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are reaped by the kernel
     gc.collect()
-    kept = fill_holes()
+    kept += [*fill_holes(), *fill_heap()]
     gc.freeze()
     linux.collapse_memory()
     wire.send(sock, {"event": "ready", "uid": os.geteuid(), "skipped": skipped})

@@ -433,7 +433,7 @@ except MemoryError: print(json.dumps("MemoryError"))
 
 async def test_watchdog_ends_the_fattest_when_a_range_is_over(lab: Lab) -> None:
     hog = "import os, time; data = bytearray(os.urandom(1)) * (200 << 20); time.sleep(30)"
-    hogs = [asyncio.create_task(lab.run("plain", sys.executable, "-c", hog, timeout=8)) for _ in range(4)]
+    hogs = [asyncio.create_task(lab.run("plain", sys.executable, "-c", hog, timeout=20)) for _ in range(4)]
 
     body = (await lab.next("watchdog")).body
     done, _ = await asyncio.wait(hogs, return_when=asyncio.FIRST_COMPLETED, timeout=10)
