@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cyber_range import hosts
+from cyber_range import services as ranges
 from cyber_range.engine.errors import RangeError
 from cyber_range.engine.events import RangeEvent
 from cyber_range.engine.host.client import Client
@@ -24,6 +27,7 @@ from drills.models import Drill, DrillEvent
 logger = logging.getLogger(__name__)
 PAGE = 500
 KEEP_RANGE = timedelta(minutes=30)  # after the end, for captures and recordings
+RESERVE = timedelta(hours=1)  # a running drill's range lives this much longer than the drill has left
 
 
 def copy_range_events(*, drill: Drill, client: Client | None = None, pages: int = 20) -> int:
@@ -115,10 +119,28 @@ def converge(drill: Drill, state: State, client: Client | None = None) -> list[s
         if state.phase == "running" and state.script_attacks and not _campaign_started(status):
             own.call("campaign", range_id=instance.range_id, action="start")
             did.append("campaign")
+        missing = _life_missing(state, status)
+        if missing:
+            ranges.extend(instance=instance, seconds=missing, by=None)
+            did.append("extend")
     finally:
         if client is None:
             own.close()
     return did
+
+
+def _life_missing(state: State, status: dict[str, Any]) -> int:
+    """Seconds the range must live longer, so that a drill that was extended, paused or slowed down does not lose it.
+
+    A paused drill asks for nothing: one that is forgotten must not hold its machine for ever.
+    """
+    if state.phase != "running":
+        return 0
+    now = time.time()
+    left = max(0.0, state.duration_s - state.now(now)) / max(state.clock.speed, 0.1)
+    if float(status["expires"]) - now >= left + RESERVE.total_seconds() / 2:
+        return 0
+    return math.ceil(now + left + RESERVE.total_seconds() - float(status["expires"]))
 
 
 def _campaign_started(status: dict[str, Any]) -> bool:

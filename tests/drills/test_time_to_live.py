@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from cyber_range import services as ranges
@@ -33,3 +35,33 @@ def test_the_room_is_warned_once_before_the_range_ends(
         assert DrillEvent.objects.filter(drill=seated, kind="range.warning").count() == 1
     finally:
         ranges.call(instance, "destroy")
+
+
+def test_the_range_lives_as_long_as_its_extended_drill(running: Drill, people: dict[str, User]) -> None:
+    """Whoever extends the drill has not to think of the machine behind it."""
+    assert running.instance is not None
+
+    def ends_in() -> float:
+        return float(ranges.call(running.instance, "status")["expires"]) - time.time()
+
+    before = ends_in()
+    services.follow(drill=fresh(running))
+    unmoved = ends_in()
+    for _ in range(3):
+        services.extend(drill=fresh(running), by=people["white"], minutes=240)
+    services.follow(drill=fresh(running))
+    services.follow(drill=fresh(running))
+    row = fresh(running).instance
+
+    assert before == pytest.approx(unmoved, abs=5)
+    assert ends_in() == pytest.approx((30 + 3 * 240 + 60) * 60, abs=60)
+    assert row.expires_at.timestamp() - time.time() == pytest.approx(ends_in(), abs=5)
+
+
+def test_a_paused_drill_does_not_hold_its_machine_for_ever(running: Drill, people: dict[str, User]) -> None:
+    services.extend(drill=running, by=people["white"], minutes=240)
+    services.pause(drill=fresh(running), by=people["white"])
+
+    services.follow(drill=fresh(running))
+
+    assert float(ranges.call(running.instance, "status")["expires"]) - time.time() < (30 + 240) * 60
