@@ -184,7 +184,7 @@ def taken(item: Data, fields: tuple[Field, ...], values: Data) -> None:
         empty = value is _NOTHING or value == field.default or (value == [] and field.default in (None, []))
         if empty and not field.must:
             item.pop(field.key, None)
-        elif value is _NOTHING:
+        elif value is _NOTHING or (value == [] and field.type == "several"):
             raise FieldRefused(refusal("must", word_of(field.key)), field.key)
         else:
             item[field.key] = value

@@ -131,6 +131,8 @@ def _put(data: Data, thing: str, verb: str, edit: Data) -> None:
         raise FieldRefused(refusal("name", "", values["id"]), "id")
     if values["id"] in taken_names:
         raise FieldRefused(refusal("taken", "", values["id"]), "id")
+    if at is None:  # what must be there and was not sent is missed, not passed over
+        values = {field.key: None for field in fields_of(THINGS[thing]) if field.must} | values
     if thing == "hint":
         item["objective"] = edit["objective"] if at is None else item.get("objective")
     known = data.get("nodes") or []

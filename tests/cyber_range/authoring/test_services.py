@@ -12,6 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from cyber_range import catalogue
 from cyber_range import services as ranges
@@ -19,8 +20,10 @@ from cyber_range.authoring import services, sources
 from cyber_range.authoring.services import Conflict, Refused
 from cyber_range.engine.lab.written import digest_of
 from cyber_range.models import Instance
-from cyber_range.written import ImmutableError, ScenarioVersion, WrittenScenario
+from cyber_range.written import DraftTrial, ImmutableError, ScenarioVersion, WrittenScenario
 from drills.forms import PlanForm
+from drills.services import Refused as DrillRefused
+from drills.services import plan_drill
 from lms.accounts.models import AuditEntry, Organisation, User
 
 pytestmark = pytest.mark.django_db
@@ -323,7 +326,7 @@ def test_the_schema_is_published(trainer: User, signed_in: Enter) -> None:
 
 
 PAGES: list[tuple[str, str]] = [
-    ("get", "editor"), ("get", "editor_state"), ("post", "editor_change"), ("post", "editor_file"), ("post", "editor_undo"),
+    ("get", "editor"), ("get", "editor_state"), ("post", "editor_change"), ("post", "editor_file"), ("post", "editor_undo"), ("post", "try_draft"),
     ("post", "editor_allowed"), ("get", "preview_draft"), ("post", "publish"), ("get", "versions"),
 ]  # fmt: skip
 
@@ -404,3 +407,106 @@ def test_versions_are_compared_line_by_line(trainer: User, signed_in: Enter) -> 
     assert "<ins>" in page
     assert "{name: dmz, title: 隔离区, purdue: 3.5}" in page
     assert "<del>" not in page
+
+
+# ---------------------------------------------------------------- a draft tried out
+
+
+def tried(user: User, row: WrittenScenario) -> Instance:
+    return services.try_draft(scenario=row, revision=row.revision, by=user)
+
+
+def test_a_draft_is_tried_before_it_is_published_and_offered_to_nobody(
+    member: Callable[..., User], signed_in: Enter
+) -> None:
+    chief = member("trainer", "security")
+    row = begun(chief)
+
+    answer = signed_in(chief).post(reverse("cyber_range:try_draft", args=[row.pk]), {"revision": row.revision})
+
+    instance = Instance.objects.get()
+    key = f"try-{digest_of(row.files)[:40]}"
+    assert answer.headers["Location"] == reverse("cyber_range:instance", args=[instance.pk])
+    assert (instance.scenario, instance.title, instance.purpose) == (key, "我们的灌装线（草稿试运行）", "practice")
+    assert catalogue.entry(key).key == key
+    assert not ScenarioVersion.objects.exists()
+    assert [name for name, _title in PlanForm(user=chief).fields["scenario"].choices if "-" in name] == []
+    assert AuditEntry.objects.filter(action="scenario.tried", actor=chief).count() == 1
+    assert signed_in(chief).get(reverse("cyber_range:preview", args=[key])).status_code == 404
+
+
+def test_a_trial_is_chosen_for_no_drill(trainer: User) -> None:
+    key = tried(trainer, begun(trainer)).scenario
+
+    with pytest.raises(LookupError, match="publish it first"):
+        catalogue.entry(key, place(trainer))
+    with pytest.raises(ranges.RangeRefused):
+        ranges.request_range(scenario=key, organisation=place(trainer), by=trainer, purpose=Instance.Purpose.DRILL)
+    with pytest.raises(DrillRefused):
+        plan_drill(
+            organisation=place(trainer), scenario=key, title="x", by=trainer, scheduled_at=timezone.now(), scope="x"
+        )
+
+
+def test_a_draft_with_mistakes_says_what_it_lacks(trainer: User, signed_in: Enter) -> None:
+    row = begun(trainer)
+    row = services.change(scenario=row, revision=1, edit={"do": "node.remove", "node": "plc"}, by=trainer)
+
+    with pytest.raises(
+        Refused, match=r"有 \d+ 处问题：scenario.yml 第 \d+ 行 生产判据 › 轮询第 1 项 › server 没有节点“plc”"
+    ):
+        tried(trainer, row)
+    page = signed_in(trainer).post(
+        reverse("cyber_range:try_draft", args=[row.pk]), {"revision": row.revision}, follow=True
+    )
+
+    assert "草稿还不能试运行" in page.content.decode()
+    assert (DraftTrial.objects.count(), Instance.objects.count()) == (0, 0)
+
+
+def test_a_trial_goes_when_no_range_needs_it(trainer: User) -> None:
+    row = begun(trainer)
+    first = tried(trainer, row)
+    row = services.save_file(scenario=row, revision=1, name="README.md", text="# 二\n", by=trainer)
+    second = tried(trainer, row)
+    assert DraftTrial.objects.count() == 2  # the first range still lives
+    Instance.objects.filter(pk=first.pk).update(state=Instance.State.GONE)
+    row = services.save_file(scenario=row, revision=2, name="README.md", text="# 三\n", by=trainer)
+
+    third = tried(trainer, row)
+
+    assert {one.key for one in DraftTrial.objects.all()} == {second.scenario, third.scenario}
+
+
+def test_another_organisation_cannot_try_a_draft(trainer: User, member: Callable[..., User], signed_in: Enter) -> None:
+    row = begun(trainer)
+    key = tried(trainer, row).scenario
+    other = member("trainer", "security")
+
+    assert signed_in(other).post(reverse("cyber_range:try_draft", args=[row.pk]), {"revision": 1}).status_code == 404
+    assert signed_in(member("learner")).post(reverse("cyber_range:try_draft", args=[row.pk])).status_code == 403
+    assert signed_in(other).get(reverse("cyber_range:scenario", args=[key])).status_code == 404
+    with pytest.raises(ranges.RangeRefused):
+        ranges.request_range(scenario=key, organisation=place(other), by=other)
+
+
+def test_a_refused_form_names_its_field_and_the_editor_costs_the_same_for_a_long_script(
+    trainer: User, signed_in: Enter
+) -> None:
+    row = begun(trainer)
+    client = signed_in(trainer)
+    address = reverse("cyber_range:editor_state", args=[row.pk])
+
+    wrong = post(client, "change", row, revision=1, edit={"do": "objective.set", "at": 0, "values": {"points": "x"}})
+    client.get(address)
+    with CaptureQueriesContext(connection) as short:
+        client.get(address)
+    for number in (1, 2, 3):
+        values = {"title": {"zh": f"席位{number}"}, "cell": "blue", "max": "1"}
+        post(client, "change", row, revision=number, edit={"do": "seat.add", "values": values})
+    with CaptureQueriesContext(connection) as long:
+        state = client.get(address).json()["state"]
+
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "points")
+    assert [one["title"]["zh"] for one in state["script"]["seat"]][3:] == ["席位1", "席位2", "席位3"]
+    assert len(long) == len(short)

@@ -62,8 +62,7 @@ export class Controls {
       case "lines": case "yaml": case "value": {
         const box = el("textarea", { class: "form-control", name, rows: Math.min(8, Math.max(spec.type === "value" ? 1 : 2, String(value ?? "").split("\n").length)), spellcheck: "false", ...must });
         box.value = value ?? "";
-        const wide = field(word, box, { ...help, wide: spec.type !== "value" });
-        return wide;
+        return field(word, box, { ...help, wide: true });
       }
       case "number": case "whole": return field(word, input(name, value, { inputmode: "decimal", list: "ca-refs", ...must }), help);
       default: return field(word, input(name, value, { maxlength: 500, list: spec.key === "id" ? null : "ca-refs", spellcheck: "false", ...must }), help);

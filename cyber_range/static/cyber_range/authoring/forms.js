@@ -28,7 +28,7 @@ export class Forms {
       : chosen.kind === "zone" && zone ? () => this.#zone(zone)
       : chosen.kind === "new-node" ? () => this.#newNode(chosen.role)
       : chosen.kind === "new-zone" ? () => this.#newZone()
-      : chosen.thing ? () => [this.#head(this.config.script.words[chosen.thing]), ...this.script.build(chosen)]
+      : chosen.thing ? () => [this.#head(this.script.title(chosen)), ...this.script.build(chosen)]
       : () => this.#whole();
     const about = JSON.stringify([chosen, node ?? zone ?? this.draft.state.whole, this.zones.map((one) => [one.name, one.purdue]), this.draft.state.readable, chosen.thing && this.script.about(chosen)]);
     if (!force && about === this.shown) return;

@@ -48,8 +48,10 @@ export class ScriptForms {
     return [el("div", { class: "ca-fields" }, plain.map(row)), ...(rest.length ? [el("details", { class: "ca-more", open: set || wrong }, el("summary", {}, this.words.more), el("div", { class: "ca-fields" }, rest.map(row)))] : [])];
   }
 
-  #head(thing, text) {
-    return el("h3", { class: "h4" }, `${this.words[`${thing}_one`]} · ${text}`);
+  title(chosen) {
+    if (chosen.kind === "new") return this.words[`add_${chosen.thing}`];
+    const item = chosen.kind === "item" && this.script[chosen.thing].find((one) => one.at === chosen.at);
+    return item ? `${this.words[`${chosen.thing}_one`]} · ${inWords(item.title) || item.id}` : this.words[chosen.thing];
   }
 
   // ------------------------------------------------------------ a new one
@@ -58,14 +60,14 @@ export class ScriptForms {
     const specs = this.spec.fields[thing];
     const values = thing === "inject" ? { to: this.script.lists.seats.map(([key]) => key).filter((key) => !["white", "observer"].includes(key)), at: "" } : {};
     const extra = thing === "objective" ? this.#checkPicker("new") : thing === "step" ? this.#deed({ technique: "", step: "", args: {} }, []) : null;
-    if (thing === "step" && !this.script.lists.attackers.length) return [el("h3", { class: "h4" }, this.words.add_step), el("p", { class: "text-secondary" }, this.words.no_attacker)];
+    if (thing === "step" && !this.script.lists.attackers.length) return [el("p", { class: "text-secondary" }, this.words.no_attacker)];
     const form = this.#form(async (form) => {
       const edit = { do: `${thing}.add`, values: this.controls.values(specs, form, thing), ...(extra ? extra.values(form) : {}) };
       const done = await this.act(edit, said(this.pane.added, { name: edit.values.title.zh }));
       if (done.ok) this.choose({ kind: "item", thing, at: this.script[thing].at(-1).at }, true);
       return done;
     }, ...(thing === "step" ? [extra.place] : []), ...this.#rows(specs, values, thing, ["new"]), ...(thing === "objective" ? [extra.place] : []), el("button", { class: "btn btn-primary", "data-key": "add" }, this.pane.add));
-    return [el("h3", { class: "h4" }, this.words[`add_${thing}`]), form];
+    return [form];
   }
 
   // ------------------------------------------------------------ one that is there
@@ -85,7 +87,7 @@ export class ScriptForms {
           const done = await this.act({ do: `${thing}.remove`, at: item.at }, said(this.pane.removed, { name: title }));
           if (done.ok) { this.choose({ kind: "overview", thing }, true); document.querySelector(`[data-focus="add ${thing}"]`)?.focus(); }
         } }, this.pane.remove)));
-    return [this.#head(thing, title), form, ...(thing === "objective" ? [this.#checks(item), this.#hints(item)] : [])];
+    return [form, ...(thing === "objective" ? [this.#checks(item), this.#hints(item)] : [])];
   }
 
   // ------------------------------------------------------------ checks and hints of an objective
