@@ -192,7 +192,7 @@ class DockerDriver(Driver):
         if item["State"] in ("running", "paused"):
             session = await self._attach(client, range_id, lab, node, item["Id"])
             if item["State"] == "paused":
-                lab.paused = True
+                lab.paused = session.paused = True
             else:
                 await self._wired(session)
 
@@ -438,11 +438,12 @@ class DockerDriver(Driver):
         except docker.errors.DockerException as exc:
             raise wrapped(exc, "The range cannot be observed", range=range_id) from exc
         lab = self._ranges.get(range_id)
+        failed = {node for node, session in lab.sessions.items() if session.failure} if lab is not None else set()
         nodes = {
             item["Labels"][specs.NAME]
             for item in containers
             if item["Labels"].get(specs.KIND) == "node" and (lab is None or item["Id"] in lab.containers.values())
-        }
+        } - failed  # frozen: there, and of no use
         programs = {
             (node, name)
             for node, session in (lab.sessions.items() if lab is not None else ())
@@ -604,12 +605,16 @@ class DockerDriver(Driver):
         await stores.put(self, range_id, node, archive)
 
     async def pause(self, range_id: str) -> None:
+        for session in self._range(range_id).sessions.values():
+            session.paused = True
         await self._freeze(range_id, "pause")
         self._range(range_id).paused = True
 
     async def resume(self, range_id: str) -> None:
         await self._freeze(range_id, "unpause")
         self._range(range_id).paused = False
+        for session in self._range(range_id).sessions.values():
+            session.paused = False
 
     async def _freeze(self, range_id: str, verb: str) -> None:
         lab = self._range(range_id)

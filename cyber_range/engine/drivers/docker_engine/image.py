@@ -421,7 +421,7 @@ def forget_old(client: docker.DockerClient, tag: str) -> None:
     """Earlier versions go, as far as no container uses them."""
     for image in client.images.list(name=REPOSITORY):
         for old in image.tags:
-            if old not in (tag, f"{REPOSITORY}:latest"):
+            if old.startswith(f"{REPOSITORY}:") and old not in (tag, f"{REPOSITORY}:latest"):  # other names are others'
                 try:
                     client.images.remove(old)
                 except docker.errors.APIError:

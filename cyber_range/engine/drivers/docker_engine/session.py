@@ -15,6 +15,8 @@ ACK_EVERY = 64  # lines
 ACK_SECONDS = 1.0
 STDERR_KEPT = 4000  # characters of what a node last printed, for error messages
 LOG_TAIL = 4000  # characters of stderr that go into an exit message
+LOOK_SECONDS = 15.0  # between two looks whether a node still answers
+SILENT_SECONDS = 60.0  # without an answer: frozen or starved; a busy machine takes a few
 GONE = 137  # exit code of programs whose container ended under them
 
 
@@ -41,6 +43,9 @@ class Session:
         self._renewal = ""  # what the node will say once it is new; until then it speaks of its past
         self._reading = asyncio.get_running_loop().create_task(self._read())
         self._orders: set[asyncio.Task[None]] = set()
+        self.paused = False  # by us: then silence means nothing
+        self._answer = asyncio.Event()
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def hello(self) -> None:
         await self._order({"do": "hello"})
@@ -71,6 +76,26 @@ class Session:
         self._newest = self._acknowledged = 0
         self._renewal = secrets.token_hex(8)
         await self._order({"do": "renew", "token": self._renewal})
+
+    async def _watch(self) -> None:
+        """A first process that no longer answers is as good as gone: it hears no order and reports no end."""
+        while not self.failure:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.paused or not self.answered.is_set() or self._renewal:
+                continue
+            self._answer.clear()
+            try:
+                async with asyncio.timeout(SILENT_SECONDS):
+                    await self.hello()
+                    await self._answer.wait()
+            except TimeoutError:
+                if not self.paused and not self.failure:
+                    self.failure = (
+                        f"{self.node} has not answered for {SILENT_SECONDS:.0f} s: its container is frozen or starved"
+                    )
+                    self._reading.cancel()  # it tells, and closes
+            except OSError:
+                return  # the reader tells
 
     def listen(self, say: Callable[[str, dict[str, Any]], None]) -> None:
         self._say = say
@@ -123,6 +148,7 @@ class Session:
                 name: code for name, code in self.programs.items() if name not in said["hello"]["programs"]
             }
             self.answered.set()
+            self._answer.set()
         elif self.answered.is_set() and said["n"] > self._newest:
             # what comes before the hello comes again after it
             self._newest = said["n"]
@@ -166,4 +192,5 @@ class Session:
         self._say = lambda program, body: None
         self._wire.close()
         self._reading.cancel()
-        await asyncio.gather(self._reading, *self._orders, return_exceptions=True)
+        self._watching.cancel()
+        await asyncio.gather(self._reading, self._watching, *self._orders, return_exceptions=True)
