@@ -294,8 +294,8 @@ def test_a_script_is_written_by_keyboard_tried_as_a_draft_and_published(
     expect(page.locator("#text")).to_have_value(
         re.compile(r"technique: T0888, title: 认出设备, node: attacker, step: identify, after: \[step\]")
     )
-    picture(page, "scenario-campaign")
     look()
+    picture(page, "scenario-campaign")
 
     # Wrong: said at the field, with its line; a try says what the draft lacks.
     page.locator("#text").fill(text(page).replace("points: 15", "points: 0"))

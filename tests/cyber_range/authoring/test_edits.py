@@ -122,7 +122,7 @@ def test_a_copy_has_a_name_and_an_address_of_its_own() -> None:
         ({"do": "leg.remove", "node": "ws", "zone": "office"}, "至少要接入"),
         ({"do": "leg.add", "node": "ws", "zone": "office"}, "已经接在"),
         ({"do": "program.add", "node": "ws", "use": "rootkit"}, "程序目录里没有"),
-        ({"do": "program.set", "node": "fw", "program": "firewall", "with": "a: ["}, "不是正确的 YAML，第 2 行"),
+        ({"do": "program.set", "node": "fw", "program": "firewall", "with": "a: ["}, "不是正确的 YAML，第 1 行"),
         ({"do": "program.set", "node": "fw", "program": "firewall", "with": "- a"}, "键: 值"),
         ({"do": "shell"}, "没有这个操作"),
     ],

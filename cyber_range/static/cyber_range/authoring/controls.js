@@ -4,7 +4,11 @@ import { check, el, field, icon, input, said, select } from "./dom.js";
 let count = 0;
 
 export class Controls {
-  constructor(words, lists) { this.words = words; this.lists = lists; }
+  // `own`: the thing itself, which is not to be picked from its own lists.
+  constructor(words, lists, own = "") {
+    this.words = words;
+    this.lists = own ? { ...lists, steps: lists.steps.filter(([key]) => key !== own) } : lists;
+  }
 
   // `faults`: what the check of the whole draft says about this field.
   row(spec, value, prefix, faults = []) {
@@ -55,7 +59,7 @@ export class Controls {
       case "pick": {
         const list = [...(this.lists[spec.among] ?? [])];
         if (value && !list.some(([key]) => key === value)) list.push([value, value]);
-        return field(word, this.#select(name, list, value, true), help);
+        return field(word, this.#select(name, list, value, true, !spec.must), help);
       }
       case "several": return this.#several(spec, word, value, name);
       case "options": return this.#options(spec, value ?? [], name);
@@ -69,8 +73,8 @@ export class Controls {
     }
   }
 
-  #select(name, options, value, empty) {
-    return select(name, [...(empty ? [["", `（${this.words.choose}）`]] : []), ...options], value ?? "");
+  #select(name, options, value, empty, optional = false) {
+    return select(name, [...(empty ? [["", optional ? this.words.none : `（${this.words.choose}）`]] : []), ...options], value ?? "");
   }
 
   #several(spec, word, value, name) {

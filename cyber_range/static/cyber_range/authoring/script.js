@@ -101,7 +101,7 @@ export class Script {
     const when = (item) => item.values.after_step ? said(this.words.minute_after, { step: word("steps", item.values.after_step), n: item.values.at }) : said(this.words.minute, { n: item.values.at });
     return el("table", { class: "table lb-stack ca-table" }, el("thead", {}, el("tr", {}, ["when", "what", "to", "expects", "order"].map((name) => el("th", { scope: "col" }, this.words[name])))),
       el("tbody", {}, items.map((item, at) => el("tr", { "data-item": item.id }, el("td", { "data-label": this.words.when }, when(item)), el("th", { scope: "row" }, this.#open("inject", item, chosen, el("b", {}, inWords(item.title) || item.id))),
-        el("td", {}, item.values.to.map((one) => word("seats", one)).join("、")), el("td", {}, expects.find(([key]) => key === item.values.expects)?.[1] ?? item.values.expects), el("td", {}, this.#order("inject", items, at))))));
+        el("td", { "data-label": this.words.to }, item.values.to.map((one) => word("seats", one)).join("、")), el("td", { "data-label": this.words.expects }, expects.find(([key]) => key === item.values.expects)?.[1] ?? item.values.expects), el("td", {}, this.#order("inject", items, at))))));
   }
 
   #graph(items, chosen) {

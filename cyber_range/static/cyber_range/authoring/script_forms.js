@@ -8,7 +8,7 @@ export class ScriptForms {
   }
 
   get script() { return this.draft.state.script; }
-  get controls() { return new Controls(this.words, this.script.lists); }
+  get controls() { return new Controls({ ...this.words, none: this.pane.none }, this.script.lists, this.own); }
 
   // What is shown, so that a form is drawn anew only when that has changed.
   about(chosen) {
@@ -18,8 +18,10 @@ export class ScriptForms {
 
   build(chosen) {
     if (chosen.kind === "overview") return [el("p", { class: "text-secondary" }, chosen.thing === "step" ? this.words.steps_note : this.pane.select_hint)];
+    this.own = "";
     if (chosen.kind === "new") return this.#new(chosen.thing);
     const item = this.script[chosen.thing].find((one) => one.at === chosen.at);
+    this.own = chosen.thing === "step" ? item?.id : "";
     return item ? this.#item(chosen.thing, item) : [];
   }
 
