@@ -453,7 +453,8 @@ def test_a_draft_with_mistakes_says_what_it_lacks(trainer: User, signed_in: Ente
     row = services.change(scenario=row, revision=1, edit={"do": "node.remove", "node": "plc"}, by=trainer)
 
     with pytest.raises(
-        Refused, match=r"有 \d+ 处问题：scenario.yml 第 32 行 节点“plant” › 程序“plant” .*没有节点“plc”（是不是“plc2”？）"
+        Refused,
+        match=r"有 \d+ 处问题：scenario.yml 第 32 行 节点“plant” › 程序“plant” .*没有节点“plc”（是不是“plc2”？）",
     ):
         tried(trainer, row)
     page = signed_in(trainer).post(
