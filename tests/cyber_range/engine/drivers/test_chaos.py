@@ -5,6 +5,7 @@ supervisor or a container's first process, the warm process. The seed is printed
 
 netns, 2026-11-23, seed 20261123, machine at load 15 to 60: two runs stopped at a warm process that outlived its killed owner by
 20 s while it still imported (the second in cycle 53); since it dies with its owner (zygote.py) 42 cycles without a find, not yet 100.
+docker, the same day, load 6 to 17: 14 cycles (a good 20 s each) without a find, not yet 100. `-k docker` takes the capsule along.
 """
 
 from __future__ import annotations
