@@ -683,8 +683,10 @@ class DockerDriver(Driver):
         return Swept({"containers": len(containers), "networks": len(networks)})
 
     async def _take_down(self, client: docker.DockerClient, range_ids: set[str]) -> None:
-        newest = self._image or f"{image.REPOSITORY}:latest"
-        known: bool = await self._call(image.has, client, newest)
+        newest, known = self._image, bool(self._image) and await self._call(image.has, client, self._image)
+        if not known:  # a build may have taken the tag away meanwhile
+            newest = f"{image.REPOSITORY}:latest"
+            known = await self._call(image.has, client, newest)
         if range_ids and known:
             script = "".join(guard.removal(range_id) for range_id in sorted(range_ids))
             await self._wall.run(client, newest, script)
