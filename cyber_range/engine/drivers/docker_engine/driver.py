@@ -671,25 +671,29 @@ class DockerDriver(Driver):
         return await self._wipe(client, {"label": f"{specs.RANGE}={range_id}"}, [range_id] if lab is not None else [])
 
     async def _wipe(self, client: docker.DockerClient, label: Mapping[str, Any], tables: Sequence[str]) -> Swept:
-        """Everything that bears the label: containers first, for they hold the networks and are what the wall is for."""
+        """Everything that bears the label: containers first, for they hold the networks and are what the wall is for; the
+        networks last, for they are what a sweep knows a wall by."""
         try:
             containers: list[dict[str, Any]] = await self._call(client.api.containers, all=True, filters=label)
             networks: list[dict[str, Any]] = await self._call(client.api.networks, filters=label)
             await self._each(self._call(remove_container, client, item["Id"]) for item in containers)
-            wall = self._take_down(client, {str(item["Labels"][specs.RANGE]) for item in networks} | set(tables))
-            await self._each([wall, *(self._call(remove_network, client, item["Id"]) for item in networks)])
+            await self._take_down(client, {str(item["Labels"][specs.RANGE]) for item in networks} | set(tables))
+            await self._each(self._call(remove_network, client, item["Id"]) for item in networks)
         except docker.errors.DockerException as exc:
             raise wrapped(exc, "What a range left cannot be removed") from exc
         return Swept({"containers": len(containers), "networks": len(networks)})
 
     async def _take_down(self, client: docker.DockerClient, range_ids: set[str]) -> None:
-        newest, known = self._image, bool(self._image) and await self._call(image.has, client, self._image)
-        if not known:  # a build may have taken the tag away meanwhile
-            newest = f"{image.REPOSITORY}:latest"
-            known = await self._call(image.has, client, newest)
-        if range_ids and known:
+        newest = await self._image_here(client)
+        if range_ids and newest:
             script = "".join(guard.removal(range_id) for range_id in sorted(range_ids))
             await self._wall.run(client, newest, script)
+
+    async def _image_here(self, client: docker.DockerClient) -> str:
+        """What a wall's keeper can be made of; empty without an image. A build may have taken our tag away meanwhile."""
+        names = [name for name in (self._image, f"{image.REPOSITORY}:latest") if name]
+        here: list[bool] = [await self._call(image.has, client, name) for name in names]
+        return next((name for name, is_here in zip(names, here, strict=True) if is_here), "")
 
     async def sweep(self, keep: frozenset[str] = frozenset()) -> Swept:
         client = await self._engine()
@@ -706,7 +710,18 @@ class DockerDriver(Driver):
         for range_id in sorted({item["Labels"][specs.RANGE] for item in found} - keep):
             for kind, count in (await self._close(range_id)).removed.items():
                 removed[kind] = removed.get(kind, 0) + count
+        await self._sweep_tables(client)
         return Swept({kind: count for kind, count in removed.items() if count})
+
+    async def _sweep_tables(self, client: docker.DockerClient) -> None:
+        """Walls around nothing, whoever built them: a range's networks are made before its table and go after it, so a
+        table whose range has no network is nobody's any more (networks removed by hand, an engine reset)."""
+        newest = await self._image_here(client)
+        if not newest:
+            return
+        tables = guard.named(await self._wall.run(client, newest, guard.LISTED))
+        networks = await self._call(client.api.networks, filters={"label": specs.RANGE})
+        await self._take_down(client, tables - {str(item["Labels"][specs.RANGE]) for item in networks})
 
     async def _sweep_walls(self, client: docker.DockerClient) -> None:
         """Keepers of the wall that outlived their driver; they end with it, so this is for what the engine missed. A driver

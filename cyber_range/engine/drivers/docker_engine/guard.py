@@ -55,6 +55,15 @@ def removal(range_id: str) -> str:
     return f"table {FAMILY} {PREFIX}{range_id}\ndelete table {FAMILY} {PREFIX}{range_id}\n"
 
 
+LISTED = f"list tables {FAMILY}\n"
+
+
+def named(said: str) -> set[str]:
+    """The ranges that have a table, from what nft prints for LISTED."""
+    begin = f"table {FAMILY} {PREFIX}"
+    return {line.strip().removeprefix(begin) for line in said.splitlines() if line.strip().startswith(begin)}
+
+
 class Wall:
     """The keeper of one driver, from its first script on. `call` runs a blocking function in the driver's threads."""
 

@@ -205,6 +205,26 @@ async def test_overlapping_network_is_named(driver: DockerDriver) -> None:
         client.close()
 
 
+async def test_sweep_takes_down_walls_around_nothing(driver: DockerDriver) -> None:
+    """Somebody removed a range's containers and networks by hand; what stands around a living range stays."""
+    lab = await Running(driver, firewalled("d0c4e7000016", 62)).launch()
+    client, beside = docker.from_env(), DockerDriver(driver.owner + "-beside")
+    wall = guard.Wall(driver.owner, asyncio.to_thread)
+    image = client.images.list(name="lianbing/range-node")[0].id
+    nobody = secrets.token_hex(6)
+    try:
+        await wall.run(client, image, f"table {guard.FAMILY} {guard.PREFIX}{nobody}\n")
+        before = guard.named(await wall.run(client, image, guard.LISTED))
+        await beside.sweep()
+        after = guard.named(await wall.run(client, image, guard.LISTED))
+        await wall.aclose(client)
+    finally:
+        client.close()
+        await beside.aclose()
+
+    assert ({nobody, lab.id} <= before, nobody in after, lab.id in after) == (True, False, True)
+
+
 async def test_wall_goes_with_the_range_and_its_keeper_with_the_driver(driver: DockerDriver) -> None:
     own = DockerDriver(driver.owner)
     lab = await Running(own, firewalled("d0c4e7000006", 52)).launch()
