@@ -199,7 +199,14 @@ async def test_pause_stops_the_clock_and_resume_goes_on(host: Running, range_id:
 
 async def test_reset_goes_back_to_the_start_and_the_log_goes_on(host: Running, range_id: str) -> None:
     await host.client.hint(range_id=range_id, hint="look", session="p", seat="blue")
-    before = await host.client.status(range_id=range_id)
+    await host.client.clock(range_id=range_id, speed=100.0)
+
+    async def later() -> dict[str, Any] | None:
+        status = await host.client.status(range_id=range_id)
+        return status if status["clock"]["at"] > 200 else None
+
+    before = await until(later)
+    await host.client.clock(range_id=range_id, speed=1.0)
 
     after = await host.client.reset(range_id=range_id)
 
