@@ -87,7 +87,8 @@ async def test_it_sees_polls_assets_and_alerts_on_the_bridge(name: str) -> None:
                     if not missing():
                         break
     except TimeoutError:
-        pytest.fail(f"the sensor never told: {missing()}")
+        last = {body["kind"]: body for body in said if body["kind"] in ("counters", "suricata")}
+        pytest.fail(f"the sensor never told: {missing()}; last heard: {last}")
     finally:
         await driver.close(range_id)
         await driver.aclose()
