@@ -340,15 +340,20 @@ def published_schema(request: HttpRequest) -> JsonResponse:
 # ---------------------------------------------------------------- versions
 
 
+def _revision(request: HttpRequest) -> int:
+    """The draft the form was made from."""
+    try:
+        return int(request.POST.get("revision") or 0)
+    except ValueError:
+        raise Http404 from None
+
+
 @login_required
 @require_POST
 def publish(request: HttpRequest, pk: int) -> HttpResponse:
     _training(request)
     row = _own(request, pk)
-    try:
-        revision = int(request.POST.get("revision") or 0)
-    except ValueError:
-        raise Http404 from None
+    revision = _revision(request)
     try:
         version = services.publish(scenario=row, revision=revision, note=request.POST.get("note", ""), by=request.user)
     except services.Refused as refused:
@@ -364,10 +369,7 @@ def try_draft(request: HttpRequest, pk: int) -> HttpResponse:
     """A practice range of the draft, before anybody else may use it."""
     _training(request)
     row = _own(request, pk)
-    try:
-        revision = int(request.POST.get("revision") or 0)
-    except ValueError:
-        raise Http404 from None
+    revision = _revision(request)
     try:
         instance = services.try_draft(scenario=row, revision=revision, by=request.user)
     except (services.Refused, ranges.RangeRefused) as refused:
