@@ -201,7 +201,6 @@ async def test_density() -> None:
 SUPERVISED = """
 import asyncio, sys
 from cyber_range.engine.drivers.netns import NetnsDriver
-from tests.benchmarks.hosted import range_host, ten_node_scenario, timed
 from tests.benchmarks.ten_nodes import launched, ten_nodes
 async def main():
     driver = NetnsDriver()
